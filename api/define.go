@@ -1,0 +1,100 @@
+package api
+
+import (
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Rules are a kind's functions, written for its Go type. Any may be nil.
+type Rules[T any] struct {
+	Spec, Status   func(*T) any
+	Default        func(*T)
+	PrepareCreate  func(*T)
+	PrepareUpdate  func(new, old *T)
+	Validate       func(*T) field.ErrorList
+	ValidateUpdate func(new, old *T) field.ErrorList
+	ValidateStatus func(new, old *T) field.ErrorList
+	Fields         func(*T) fields.Set
+	Warnings       func(*T) []string
+	GracePeriod    func(obj *T, asked *int64) int64
+}
+
+// object ties a Go type to its pointer's methods.
+type object[T any] interface {
+	*T
+	Object
+}
+
+// list does the same for a list type.
+type list[L any] interface {
+	*L
+	runtime.Object
+}
+
+// version makes the storage version of a kind from its Go types.
+func version[T, L any, P object[T], Q list[L]](gv schema.GroupVersion, kind string) Version {
+	return Version{
+		GroupVersionKind: gv.WithKind(kind),
+		New:              func() Object { return P(new(T)) },
+		NewList:          func() runtime.Object { return Q(new(L)) },
+	}
+}
+
+// define completes a row: it wraps rules that are written for *T so that they
+// take any Object. The row must hold *T objects.
+func define[T any, P object[T]](k Kind, r Rules[T]) *Kind {
+	k.Spec, k.Status = part[T, P](r.Spec), part[T, P](r.Status)
+	k.Default, k.PrepareCreate = one[T, P](r.Default), one[T, P](r.PrepareCreate)
+	k.PrepareUpdate = two[T, P](r.PrepareUpdate)
+	k.ValidateUpdate, k.ValidateStatus = check[T, P](r.ValidateUpdate), check[T, P](r.ValidateStatus)
+	if f := r.Validate; f != nil {
+		k.Validate = func(o Object) field.ErrorList { return f(o.(P)) }
+	}
+	if f := r.Fields; f != nil {
+		k.Fields = func(o Object) fields.Set { return f(o.(P)) }
+	}
+	if f := r.Warnings; f != nil {
+		k.Warnings = func(o Object) []string { return f(o.(P)) }
+	}
+	if f := r.GracePeriod; f != nil {
+		k.GracePeriod = func(o Object, asked *int64) int64 { return f(o.(P), asked) }
+	}
+	return &k
+}
+
+func part[T any, P object[T]](f func(*T) any) func(Object) any {
+	if f == nil {
+		return nil
+	}
+	return func(o Object) any { return f(o.(P)) }
+}
+
+func one[T any, P object[T]](f func(*T)) func(Object) {
+	if f == nil {
+		return nil
+	}
+	return func(o Object) { f(o.(P)) }
+}
+
+func two[T any, P object[T]](f func(new, old *T)) func(new, old Object) {
+	if f == nil {
+		return nil
+	}
+	return func(n, o Object) { f(n.(P), o.(P)) }
+}
+
+func check[T any, P object[T]](f func(new, old *T) field.ErrorList) func(new, old Object) field.ErrorList {
+	if f == nil {
+		return nil
+	}
+	return func(n, o Object) field.ErrorList { return f(n.(P), o.(P)) }
+}
+
+// column makes a column whose cell is written for *T.
+func column[T any, P object[T]](name, format, description string, priority int32, cell func(*T) any) Column {
+	c := Column{Cell: func(o Object) any { return cell(o.(P)) }}
+	c.Name, c.Type, c.Format, c.Description, c.Priority = name, "string", format, description, priority
+	return c
+}

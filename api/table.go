@@ -1,0 +1,17 @@
+package api
+
+// Table lists every kind the cluster knows, in the order discovery shows them.
+// Adding a kind is one file and one row here.
+var Table = []*Kind{}
+
+// ByResource finds a row by group and plural name, or nil.
+func ByResource(group, resource string) *Kind {
+	for _, k := range Table {
+		for _, v := range k.Versions {
+			if v.Group == group && k.Resource == resource {
+				return k
+			}
+		}
+	}
+	return nil
+}
