@@ -58,8 +58,8 @@ type Kind struct {
 	Validate       func(Object) field.ErrorList
 	ValidateUpdate func(new, old Object) field.ErrorList
 	ValidateStatus func(new, old Object) field.ErrorList
-	Fields         func(Object) fields.Set           // what field selectors may name, beyond metadata.{name,namespace}
-	Warnings       func(Object) []string             // Warning headers on create and update
+	Fields         func(Object) fields.Set                 // what field selectors may name, beyond metadata.{name,namespace}
+	Warnings       func(Object) []string                   // Warning headers on create and update
 	ValidateName   func(name string, prefix bool) []string // as apimachinery's validation.ValidateNameFunc
 
 	// GracePeriod returns how many seconds a deletion waits for its agent, given what

@@ -2,7 +2,21 @@ package api
 
 // Table lists every kind the cluster knows, in the order discovery shows them.
 // Adding a kind is one file and one row here.
-var Table = []*Kind{}
+var Table = []*Kind{
+	configMaps,
+	endpoints,
+	events,
+	namespaces,
+	nodes,
+	pods,
+	secrets,
+	serviceAccounts,
+	services,
+	deployments,
+	replicaSets,
+	leases,
+	endpointSlices,
+}
 
 // ByResource finds a row by group and plural name, or nil.
 func ByResource(group, resource string) *Kind {
