@@ -1,0 +1,102 @@
+package discovery
+
+import (
+	"slices"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
+
+	"orrery.example.org/api"
+)
+
+// group is one API group and its versions, the preferred one first.
+type group struct {
+	name     string
+	versions []groupVersion
+}
+
+// groupVersion holds the kinds that are served under it, in the table's order.
+type groupVersion struct {
+	schema.GroupVersion
+	kinds []*api.Kind
+}
+
+// path is where the group version is served.
+func (v groupVersion) path() string {
+	if v.Group == "" {
+		return "/api/" + v.Version
+	}
+	return "/apis/" + v.Group + "/" + v.Version
+}
+
+// byGroup sorts kinds into groups, which keep the table's order: where two groups
+// have a resource of one name (events), kubectl means the group it sees first.
+func byGroup(kinds []*api.Kind) []group {
+	var groups []group
+	for _, k := range kinds {
+		for _, v := range k.Versions {
+			i := slices.IndexFunc(groups, func(g group) bool { return g.name == v.Group })
+			if i < 0 {
+				i, groups = len(groups), append(groups, group{name: v.Group})
+			}
+			groups[i].add(v.GroupVersion(), k)
+		}
+	}
+	for _, g := range groups {
+		slices.SortStableFunc(g.versions, func(a, b groupVersion) int {
+			return version.CompareKubeAwareVersionStrings(b.Version, a.Version) // v1, v1beta1, v1alpha1
+		})
+	}
+	return groups
+}
+
+func (g *group) add(gv schema.GroupVersion, k *api.Kind) {
+	for i := range g.versions {
+		if g.versions[i].GroupVersion == gv {
+			g.versions[i].kinds = append(g.versions[i].kinds, k)
+			return
+		}
+	}
+	g.versions = append(g.versions, groupVersion{gv, []*api.Kind{k}})
+}
+
+// split separates the core group, which is below /api, from those below /apis.
+func split(groups []group) (core, named []group) {
+	for _, g := range groups {
+		if g.name == "" {
+			core = append(core, g)
+		} else {
+			named = append(named, g)
+		}
+	}
+	return core, named
+}
+
+// verbs are what can be done with a kind. One that cannot be listed is not stored:
+// a review, say, which is created and answered in one request.
+func verbs(v *api.Version) []string {
+	if v.NewList == nil {
+		return []string{"create"}
+	}
+	return []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+}
+
+// subresources lists all of a kind's, those that the table only implies too.
+func subresources(k *api.Kind) []api.Subresource {
+	subs := slices.Clone(k.Subresources)
+	change := []string{"get", "patch", "update"}
+	if k.Scale != nil {
+		subs = append(subs, api.Subresource{Name: "scale", GVK: autoscalingv1.SchemeGroupVersion.WithKind("Scale"), Verbs: change})
+	}
+	if k.Status != nil {
+		subs = append(subs, api.Subresource{Name: "status", Verbs: change})
+	}
+	slices.SortFunc(subs, func(a, b api.Subresource) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return subs
+}
