@@ -1,0 +1,106 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"orrery.example.org/host"
+	"orrery.example.org/node/workload"
+	"orrery.example.org/pki"
+)
+
+// Version is what the node reports as its kubelet's version.
+var Version = "v1.37.2+orrery"
+
+// Config of a node's agent. The zero value of most fields means Defaults' value.
+type Config struct {
+	Name          string           `mapstructure:"name"`           // of the Node object, and its hostname
+	Address       string           `mapstructure:"address"`        // the node's InternalIP; the HTTPS server listens there
+	Port          int              `mapstructure:"port"`           // of the HTTPS server
+	Labels        []string         `mapstructure:"labels"`         // more labels for the Node, each "key=value"
+	MaxPods       int              `mapstructure:"max-pods"`       // Pods beyond this many are rejected
+	ClusterDNS    string           `mapstructure:"cluster-dns"`    // nameserver of Pods with dnsPolicy ClusterFirst
+	ClusterDomain string           `mapstructure:"cluster-domain"` // the cluster's DNS suffix
+	StateDir      string           `mapstructure:"state-dir"`      // one directory per Pod: its files and logs
+	Images        []workload.Image `mapstructure:"images"`         // the catalog; see workload.Catalog
+
+	LeaseDuration  time.Duration `mapstructure:"lease-duration"`  // silence of the agent that makes its node NotReady
+	RenewInterval  time.Duration `mapstructure:"renew-interval"`  // of the Lease
+	StatusInterval time.Duration `mapstructure:"status-interval"` // of a Node status that did not change
+
+	Host     *host.Host   `mapstructure:"-"` // the node's network namespace
+	Client   *rest.Config `mapstructure:"-"`
+	Serving  pki.Pair     `mapstructure:"-"` // certificate of the HTTPS server
+	ClientCA []byte       `mapstructure:"-"` // PEM; who signs the certificates that may enter
+
+	// Workloads adds built-in programs to those of package workload, by name.
+	Workloads []workload.Named `mapstructure:"-"`
+	Log       *slog.Logger     `mapstructure:"-"`
+}
+
+// Defaults are upstream's, as far as upstream has the setting.
+func Defaults() Config {
+	return Config{
+		Port:           10250,
+		MaxPods:        110,
+		ClusterDNS:     "10.96.0.10",
+		ClusterDomain:  "cluster.local",
+		Images:         workload.DefaultImages(),
+		LeaseDuration:  40 * time.Second,
+		RenewInterval:  10 * time.Second,
+		StatusInterval: 5 * time.Minute,
+	}
+}
+
+// complete fills in defaults and says what is wrong with the rest.
+func (c Config) complete() (Config, error) {
+	d := Defaults()
+	setDefault(&c.Port, d.Port)
+	setDefault(&c.MaxPods, d.MaxPods)
+	setDefault(&c.ClusterDNS, d.ClusterDNS)
+	setDefault(&c.ClusterDomain, d.ClusterDomain)
+	setDefault(&c.LeaseDuration, d.LeaseDuration)
+	setDefault(&c.RenewInterval, d.RenewInterval)
+	setDefault(&c.StatusInterval, d.StatusInterval)
+	if len(c.Images) == 0 {
+		c.Images = d.Images
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	var errs []error
+	if c.Name == "" {
+		errs = append(errs, errors.New("name: a node needs one"))
+	}
+	if _, err := netip.ParseAddr(c.Address); err != nil {
+		errs = append(errs, fmt.Errorf("address: %w", err))
+	}
+	if _, err := netip.ParseAddr(c.ClusterDNS); err != nil {
+		errs = append(errs, fmt.Errorf("cluster-dns: %w", err))
+	}
+	if c.StateDir == "" {
+		errs = append(errs, errors.New("state-dir: a directory for the Pods' files is needed"))
+	}
+	if c.Client == nil {
+		errs = append(errs, errors.New("a client configuration for the API server is needed"))
+	}
+	if c.RenewInterval >= c.LeaseDuration {
+		errs = append(errs, fmt.Errorf("renew-interval %s must be shorter than lease-duration %s", c.RenewInterval, c.LeaseDuration))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return c, fmt.Errorf("node %s: %w", c.Name, err)
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,95 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// processDir, in a sandbox's directory, has a file per running process: named by the
+// pid, holding the process's start time, which tells it from a later owner of the pid.
+const processDir = "processes"
+
+func (s *Sandbox) record(pid int) {
+	if start, err := startTime(pid); err == nil {
+		// Not being able to note it down matters only after a crash.
+		_ = os.WriteFile(filepath.Join(s.dir, processDir, strconv.Itoa(pid)), []byte(start), 0o644)
+	}
+}
+
+func (s *Sandbox) forget(pid int) {
+	_ = os.Remove(filepath.Join(s.dir, processDir, strconv.Itoa(pid)))
+}
+
+// killAll kills every process in the sandbox's mount namespace: what programs left
+// behind would keep the namespaces alive.
+func (s *Sandbox) killAll() error {
+	var own unix.Stat_t
+	if err := unix.Fstat(int(s.Host.MountNS().Fd()), &own); err != nil {
+		return err
+	}
+	namespace := fmt.Sprintf("mnt:[%d]", own.Ino)
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		if ns, err := os.Readlink(filepath.Join("/proc", p.Name(), "ns/mnt")); err == nil && ns == namespace {
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended by itself
+		}
+	}
+	return nil
+}
+
+// RemoveLeftovers removes the sandbox directories in dir that an agent left when it
+// crashed, and kills the processes that they record.
+func RemoveLeftovers(dir string) error {
+	records, err := filepath.Glob(filepath.Join(dir, "*", processDir, "*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range records {
+		pid, err := strconv.Atoi(filepath.Base(file))
+		if err != nil {
+			continue
+		}
+		recorded, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if start, err := startTime(pid); err == nil && start == string(recorded) {
+			_ = unix.Kill(-pid, unix.SIGKILL)
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// startTime is when a process was started, in clock ticks since boot, with the boot's id.
+func startTime(pid int) (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	// The second field is the program's name in brackets and may hold anything.
+	text := string(stat)
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	const startField = 19 // 22 in proc(5), counted from the third
+	if len(fields) <= startField {
+		return "", fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields)+2)
+	}
+	return strings.TrimSpace(string(boot)) + " " + fields[startField], nil
+}

@@ -1,0 +1,199 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"orrery.example.org/host"
+	"orrery.example.org/node/workload"
+)
+
+// drainTime is how long output is still read after a program ended, when a child
+// that it left behind keeps the pipe open.
+const drainTime = 2 * time.Second
+
+// Process is a program of the node to be run in a sandbox.
+type Process struct {
+	Argv, Env []string
+	Dir       string
+	Stdin     io.Reader // nil: none
+	Stdout    io.Writer
+	Stderr    io.Writer // unused with a terminal
+	TTY       bool
+	Resize    <-chan Size     // of the terminal; nil: never
+	Stop      <-chan struct{} // closed: SIGTERM; nil: never
+	Started   func()          // called once it runs; nil: nobody asks
+}
+
+// Run runs the program to its end. Cancelling ctx kills it with all it started. An
+// error other than workload.Exit means that it could not be run.
+func (s *Sandbox) Run(ctx context.Context, p Process) error {
+	cmd := s.Host.Command(ctx, p.Argv[0], p.Argv[1:]...)
+	if cmd.Err != nil {
+		return fmt.Errorf("exec: %q: executable file not found in $PATH", p.Argv[0])
+	}
+	cmd.Env, cmd.Dir = p.Env, p.Dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // its own group, to be signalled as one
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = drainTime
+
+	var run func(*host.Cmd, Process) error
+	if p.TTY {
+		run = s.runOnTerminal
+	} else {
+		run = s.runOnPipes
+	}
+	return exitError(run(cmd, p))
+}
+
+// runOnPipes connects the program to the streams.
+func (s *Sandbox) runOnPipes(cmd *host.Cmd, p Process) error {
+	cmd.Stdout, cmd.Stderr = p.Stdout, p.Stderr
+	var stdin io.WriteCloser
+	if p.Stdin != nil {
+		var err error
+		if stdin, err = cmd.StdinPipe(); err != nil {
+			return err
+		}
+	}
+	if err := s.start(cmd, p); err != nil {
+		return err
+	}
+	if stdin != nil {
+		// Not waited for: the reader may block until its client hangs up, which
+		// happens after the program's end. Wait closes the pipe.
+		go func() {
+			_, _ = io.Copy(stdin, p.Stdin) // the program may stop reading at any time
+			_ = stdin.Close()
+		}()
+	}
+	return s.wait(cmd, p)
+}
+
+// start starts the program on a thread that is in all of the Pod's namespaces.
+func (s *Sandbox) start(cmd *host.Cmd, p Process) error {
+	s.used.Store(true)
+	err := s.Host.Do(func() error {
+		if err := unix.Setns(int(s.uts.Fd()), unix.CLONE_NEWUTS); err != nil {
+			return fmt.Errorf("enter UTS namespace: %w", err)
+		}
+		return cmd.Cmd.Start()
+	})
+	if err != nil {
+		return err
+	}
+	s.record(cmd.Process.Pid)
+	if p.Started != nil {
+		p.Started()
+	}
+	return nil
+}
+
+// wait waits for the program and passes on the wish that it stop.
+func (s *Sandbox) wait(cmd *host.Cmd, p Process) error {
+	ended, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		select {
+		case <-p.Stop:
+			_ = cmd.Process.Signal(unix.SIGTERM) // it may have ended just now
+		case <-ended:
+		}
+	}()
+	err := cmd.Wait()
+	close(ended)
+	<-stopped
+	s.forget(cmd.Process.Pid)
+	return err
+}
+
+// exitError translates how a program ended.
+func exitError(err error) error {
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(err, exec.ErrWaitDelay):
+		return nil // it ended well; a child of it did not
+	case !errors.As(err, &exit):
+		return err
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() {
+		signal := int(status.Signal())
+		return workload.Exit{Code: 128 + signal, Signal: signal}
+	}
+	return workload.Exit{Code: exit.ExitCode()}
+}
+
+// Size of a terminal.
+type Size struct{ Width, Height uint16 }
+
+// runOnTerminal gives the program a terminal as its standard streams.
+func (s *Sandbox) runOnTerminal(cmd *host.Cmd, p Process) error {
+	master, slave, err := openTerminal()
+	if err != nil {
+		return fmt.Errorf("open terminal: %w", err)
+	}
+	defer master.Close()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr.Setctty = true // of descriptor 0
+	err = s.start(cmd, p)
+	_ = slave.Close() // the program has its own
+	if err != nil {
+		return err
+	}
+	if p.Stdin != nil {
+		go func() { _, _ = io.Copy(master, p.Stdin) }() // as in runOnPipes
+	}
+	if p.Resize != nil {
+		go func() {
+			for size := range p.Resize {
+				setSize(master, size)
+			}
+		}()
+	}
+	output := make(chan struct{})
+	go func() {
+		defer close(output)
+		_, _ = io.Copy(p.Stdout, master) // ends with EIO when the last program leaves the terminal
+	}()
+	err = s.wait(cmd, p)
+	_ = master.SetReadDeadline(time.Now().Add(drainTime))
+	<-output
+	return err
+}
+
+// openTerminal makes a pseudo-terminal.
+func openTerminal() (master, slave *os.File, err error) {
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	master = os.NewFile(uintptr(fd), "/dev/ptmx")
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	// By the descriptor and not by name: /dev/pts may be that of another instance.
+	peer, err := unix.IoctlRetInt(fd, unix.TIOCGPTPEER)
+	if err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	return master, os.NewFile(uintptr(peer), "terminal"), nil
+}
+
+func setSize(master *os.File, size Size) {
+	conn, err := master.SyscallConn()
+	if err != nil {
+		return // closed: the program has ended
+	}
+	_ = conn.Control(func(fd uintptr) {
+		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
+	})
+}

@@ -1,0 +1,189 @@
+// Package sandbox makes and removes the namespaces of a Pod and runs programs in them.
+//
+// Upstream counterpart: the pod sandbox of a container runtime, which keeps it open
+// with a pause process. Here open namespace files do that, so an idle Pod is no
+// process at all. In flow the Pod's name and files; out come a host.Host bound to
+// its namespaces (network, mount) and processes inside (in the Pod's UTS namespace as
+// well). The network interface is put in by package network.
+//
+// A program sees the node's file system with the Pod's own /etc/resolv.conf,
+// /etc/hosts and /etc/hostname. Left out as yet: a root file system of its own, PID
+// and IPC namespaces, cgroups.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"orrery.example.org/host"
+)
+
+// Config of one sandbox.
+type Config struct {
+	Name       string // for messages: namespace/pod
+	Dir        string // made by Create, removed by Remove; it holds the files
+	Hostname   string
+	ResolvConf string // contents
+	Hosts      string // contents
+
+	// Node is the node's place when the Pod shares its network (hostNetwork).
+	HostNetwork bool
+	Node        *host.Host
+}
+
+// Sandbox is a Pod's namespaces.
+type Sandbox struct {
+	Host *host.Host
+
+	dir  string
+	uts  *os.File
+	used atomic.Bool // a program was started in it
+}
+
+// Create makes the Pod's directory and namespaces.
+func Create(c Config) (*Sandbox, error) {
+	if err := writeFiles(c); err != nil {
+		return nil, fmt.Errorf("write files of %s: %w", c.Name, err)
+	}
+	s := &Sandbox{dir: c.Dir}
+	prepare := func() error {
+		if err := mountFiles(c.Dir); err != nil {
+			return err
+		}
+		var err error
+		if s.uts, err = newUTS(c.Hostname); err != nil {
+			return fmt.Errorf("set host name %q: %w", c.Hostname, err)
+		}
+		return nil
+	}
+	var err error
+	if c.HostNetwork {
+		s.Host, err = shareNetwork(c.Name, c.Node, prepare)
+	} else {
+		s.Host, err = host.Create(c.Name, prepare)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// newUTS makes a UTS namespace with that host name. The calling thread must be one
+// that ends afterwards.
+func newUTS(hostname string) (*os.File, error) {
+	if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil {
+		return nil, err
+	}
+	if err := unix.Sethostname([]byte(hostname)); err != nil {
+		return nil, err
+	}
+	return os.Open("/proc/thread-self/ns/uts")
+}
+
+// shareNetwork is host.Create for a Pod with hostNetwork: it runs prepare in a mount
+// namespace of its own but in the node's network namespace.
+func shareNetwork(name string, node *host.Host, prepare func() error) (h *host.Host, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread has left the process's namespaces
+		err = node.Do(func() error {
+			if node.NetNS() != nil {
+				runtime.LockOSThread()
+			}
+			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+				return fmt.Errorf("unshare: %w", err)
+			}
+			net, err := os.Open("/proc/thread-self/ns/net")
+			if err != nil {
+				return err
+			}
+			mnt, err := os.Open("/proc/thread-self/ns/mnt")
+			if err != nil {
+				return errors.Join(err, net.Close())
+			}
+			h = host.New(name, net, mnt)
+			return prepare()
+		})
+	}()
+	<-done
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("create namespaces of %s: %w", name, err)
+	}
+	return h, nil
+}
+
+// Close ends what still runs in the sandbox and drops the namespaces. The directory stays.
+func (s *Sandbox) Close() error {
+	var err error
+	if s.used.Load() {
+		err = s.killAll()
+	}
+	s.Host.Close()
+	if s.uts != nil {
+		err = errors.Join(err, s.uts.Close())
+		s.uts = nil
+	}
+	return err
+}
+
+func writeFiles(c Config) error {
+	if err := os.MkdirAll(filepath.Join(c.Dir, processDir), 0o755); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"resolv.conf": c.ResolvConf, "hosts": c.Hosts, "hostname": c.Hostname + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mountFiles puts the Pod's files into /etc of the calling thread's mount namespace.
+func mountFiles(dir string) error {
+	// Mounts made here must not spread to the namespace this one was copied from.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	names := []string{"resolv.conf", "hosts", "hostname"}
+	for _, name := range names {
+		target, err := filepath.EvalSymlinks(filepath.Join("/etc", name))
+		if err != nil {
+			return overlayEtc(dir, names) // missing, or a link to nowhere
+		}
+		if err := unix.Mount(filepath.Join(dir, name), target, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", name, target, err)
+		}
+	}
+	return nil
+}
+
+// overlayEtc puts the files into /etc on a machine whose own /etc lacks one of them,
+// without touching it: nothing can be mounted on a file that is not there.
+func overlayEtc(dir string, names []string) error {
+	upper, work := filepath.Join(dir, "etc"), filepath.Join(dir, "etc-work")
+	for _, d := range []string{upper, work} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		if err := os.Link(filepath.Join(dir, name), filepath.Join(upper, name)); err != nil && !os.IsExist(err) {
+			return err
+		}
+	}
+	options := fmt.Sprintf("lowerdir=/etc,upperdir=%s,workdir=%s,userxattr", upper, work)
+	if err := unix.Mount("overlay", "/etc", "overlay", 0, options); err != nil {
+		return fmt.Errorf("/etc lacks one of %v, and an overlay on it failed: %w", names, err)
+	}
+	return nil
+}
