@@ -1,6 +1,7 @@
 package api
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -13,12 +14,16 @@ type Rules[T any] struct {
 	Default        func(*T)
 	PrepareCreate  func(*T)
 	PrepareUpdate  func(new, old *T)
+	PrepareStatus  func(new, old *T)
+	PrepareDelete  func(*T)
 	Validate       func(*T) field.ErrorList
 	ValidateUpdate func(new, old *T) field.ErrorList
 	ValidateStatus func(new, old *T) field.ErrorList
 	Fields         func(*T) fields.Set
 	Warnings       func(*T) []string
 	GracePeriod    func(obj *T, asked *int64) int64
+	Held           func(*T) bool
+	RowConditions  func(*T) []metav1.TableRowCondition
 }
 
 // object ties a Go type to its pointer's methods.
@@ -45,30 +50,26 @@ func version[T, L any, P object[T], Q list[L]](gv schema.GroupVersion, kind stri
 // define completes a row: it wraps rules that are written for *T so that they
 // take any Object. The row must hold *T objects.
 func define[T any, P object[T]](k Kind, r Rules[T]) *Kind {
-	k.Spec, k.Status = part[T, P](r.Spec), part[T, P](r.Status)
+	k.Spec, k.Status = give[T, P](r.Spec), give[T, P](r.Status)
 	k.Default, k.PrepareCreate = one[T, P](r.Default), one[T, P](r.PrepareCreate)
-	k.PrepareUpdate = two[T, P](r.PrepareUpdate)
+	k.PrepareUpdate, k.PrepareStatus = two[T, P](r.PrepareUpdate), two[T, P](r.PrepareStatus)
+	k.PrepareDelete = one[T, P](r.PrepareDelete)
 	k.ValidateUpdate, k.ValidateStatus = check[T, P](r.ValidateUpdate), check[T, P](r.ValidateStatus)
-	if f := r.Validate; f != nil {
-		k.Validate = func(o Object) field.ErrorList { return f(o.(P)) }
-	}
-	if f := r.Fields; f != nil {
-		k.Fields = func(o Object) fields.Set { return f(o.(P)) }
-	}
-	if f := r.Warnings; f != nil {
-		k.Warnings = func(o Object) []string { return f(o.(P)) }
-	}
+	k.Validate, k.Fields = give[T, P](r.Validate), give[T, P](r.Fields)
+	k.Warnings, k.Held = give[T, P](r.Warnings), give[T, P](r.Held)
+	k.RowConditions = give[T, P](r.RowConditions)
 	if f := r.GracePeriod; f != nil {
 		k.GracePeriod = func(o Object, asked *int64) int64 { return f(o.(P), asked) }
 	}
 	return &k
 }
 
-func part[T any, P object[T]](f func(*T) any) func(Object) any {
+// give, one, two and check lift a rule on *T to a rule on Object; nil stays nil.
+func give[T any, P object[T], R any](f func(*T) R) func(Object) R {
 	if f == nil {
 		return nil
 	}
-	return func(o Object) any { return f(o.(P)) }
+	return func(o Object) R { return f(o.(P)) }
 }
 
 func one[T any, P object[T]](f func(*T)) func(Object) {
@@ -90,11 +91,4 @@ func check[T any, P object[T]](f func(new, old *T) field.ErrorList) func(new, ol
 		return nil
 	}
 	return func(n, o Object) field.ErrorList { return f(n.(P), o.(P)) }
-}
-
-// column makes a column whose cell is written for *T.
-func column[T any, P object[T]](name, format, description string, priority int32, cell func(*T) any) Column {
-	c := Column{Cell: func(o Object) any { return cell(o.(P)) }}
-	c.Name, c.Type, c.Format, c.Description, c.Priority = name, "string", format, description, priority
-	return c
 }

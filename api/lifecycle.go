@@ -6,22 +6,35 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
+// The life of an object between the wire and the store. The API server calls one
+// method per verb; each first makes the object what it should be (Prepare…) and then
+// says what is wrong with it (Check…). What must be allocated, a Service's addresses
+// for example, is filled in between the two.
+//
+// Upstream counterpart: rest.BeforeCreate and rest.BeforeUpdate of k8s.io/apiserver
+// with the strategies they call.
+
 // BeforeCreate makes obj, as the client sent it, what may be stored: defaults, no
-// status, generation 1, and everything valid. Its name, uid and creationTimestamp
-// are already set by the API server.
+// status, generation 1, and everything valid. The API server has already set its
+// namespace, name, uid and creationTimestamp.
 func (k *Kind) BeforeCreate(obj Object) field.ErrorList {
 	k.PrepareForCreate(obj)
 	return k.CheckCreate(obj)
 }
 
-// PrepareForCreate is the first half of BeforeCreate. Between the halves the API
-// server fills in what has to be allocated.
+// PrepareForCreate is the first half of BeforeCreate.
 func (k *Kind) PrepareForCreate(obj Object) {
-	k.setDefaults(obj)
-	k.resetStatus(obj)
+	k.SetDefaults(obj)
+	if k.Status != nil && !k.StatusOnCreate {
+		reflect.ValueOf(k.Status(obj)).Elem().SetZero()
+	}
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
 	obj.SetGeneration(0)
 	if k.Spec != nil {
 		obj.SetGeneration(1)
@@ -41,7 +54,7 @@ func (k *Kind) CheckCreate(obj Object) field.ErrorList {
 }
 
 // BeforeUpdate makes what the client sent the successor of old: it keeps what only
-// the server may change, counts the generation and validates.
+// the server may change, counts the generation and validates. old stays as it is.
 func (k *Kind) BeforeUpdate(obj, old Object) field.ErrorList {
 	k.PrepareForUpdate(obj, old)
 	return k.CheckUpdate(obj, old)
@@ -49,36 +62,47 @@ func (k *Kind) BeforeUpdate(obj, old Object) field.ErrorList {
 
 // PrepareForUpdate is the first half of BeforeUpdate.
 func (k *Kind) PrepareForUpdate(obj, old Object) {
-	k.setDefaults(obj)
-	keepMetadata(obj, old)
-	k.keepStatus(obj, old)
-	if k.PrepareUpdate != nil {
-		k.PrepareUpdate(obj, old)
+	k.SetDefaults(obj)
+	k.keepMetadata(obj, old)
+	old = old.DeepCopyObject().(Object) // nothing below may tie the two together
+	if k.Status != nil {
+		assign(k.Status(obj), k.Status(old))
 	}
-	obj.SetGeneration(old.GetGeneration())
 	if k.Spec != nil && !equality.Semantic.DeepEqual(k.Spec(obj), k.Spec(old)) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
+	if k.PrepareUpdate != nil {
+		k.PrepareUpdate(obj, old)
+	}
 }
 
-// CheckUpdate is the second half of BeforeUpdate.
+// CheckUpdate is the second half of BeforeUpdate. A kind without rules of its own for
+// updates is validated like a new object.
 func (k *Kind) CheckUpdate(obj, old Object) field.ErrorList {
 	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))
 	if k.ValidateUpdate != nil {
-		errs = append(errs, k.ValidateUpdate(obj, old)...)
+		return append(errs, k.ValidateUpdate(obj, old)...)
+	}
+	if k.Validate != nil {
+		return append(errs, k.Validate(obj)...)
 	}
 	return errs
 }
 
 // BeforeStatusUpdate is BeforeUpdate for the /status subresource: only the status
-// and some metadata of what the client sent count.
+// and the metadata of what the client sent count.
 func (k *Kind) BeforeStatusUpdate(obj, old Object) field.ErrorList {
-	k.setDefaults(obj)
-	keepMetadata(obj, old)
-	if k.Spec != nil {
-		assign(k.Spec(obj), k.Spec(old))
+	k.SetDefaults(obj)
+	k.keepMetadata(obj, old)
+	sent := obj.DeepCopyObject().(Object)
+	assign(obj, old.DeepCopyObject())
+	assign(metadata(obj), metadata(sent))
+	if k.Status != nil {
+		assign(k.Status(obj), k.Status(sent))
 	}
-	obj.SetGeneration(old.GetGeneration())
+	if k.PrepareStatus != nil {
+		k.PrepareStatus(obj, old.DeepCopyObject().(Object))
+	}
 	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))
 	if k.ValidateStatus != nil {
 		errs = append(errs, k.ValidateStatus(obj, old)...)
@@ -86,10 +110,32 @@ func (k *Kind) BeforeStatusUpdate(obj, old Object) field.ErrorList {
 	return errs
 }
 
-func (k *Kind) setDefaults(obj Object) {
+// SetDefaults fills in what the client left out. It is idempotent.
+func (k *Kind) SetDefaults(obj Object) {
 	if k.Default != nil {
 		k.Default(obj)
 	}
+}
+
+// keepMetadata carries over what a client need not send or may not change.
+func (k *Kind) keepMetadata(obj, old Object) {
+	if obj.GetUID() == "" {
+		obj.SetUID(old.GetUID())
+	}
+	if obj.GetResourceVersion() == "" && !k.Conditional {
+		obj.SetResourceVersion(old.GetResourceVersion()) // overwrite whatever is there
+	}
+	if created := obj.GetCreationTimestamp(); created.IsZero() {
+		obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	}
+	if deleted := old.GetDeletionTimestamp(); !deleted.IsZero() {
+		obj.SetDeletionTimestamp(deleted)
+	}
+	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && obj.GetDeletionGracePeriodSeconds() == nil {
+		obj.SetDeletionGracePeriodSeconds(grace)
+	}
+	obj.SetSelfLink("")
+	obj.SetGeneration(old.GetGeneration())
 }
 
 func (k *Kind) nameRule() validation.ValidateNameFunc {
@@ -99,31 +145,7 @@ func (k *Kind) nameRule() validation.ValidateNameFunc {
 	return path.ValidatePathSegmentName
 }
 
-func (k *Kind) resetStatus(obj Object) {
-	if k.Status != nil {
-		reflect.ValueOf(k.Status(obj)).Elem().SetZero()
-	}
-}
-
-func (k *Kind) keepStatus(obj, old Object) {
-	if k.Status != nil {
-		assign(k.Status(obj), k.Status(old))
-	}
-}
-
-// keepMetadata carries over what a client need not send or may not change.
-func keepMetadata(obj, old Object) {
-	if obj.GetUID() == "" {
-		obj.SetUID(old.GetUID())
-	}
-	if created := obj.GetCreationTimestamp(); created.IsZero() {
-		obj.SetCreationTimestamp(old.GetCreationTimestamp())
-	}
-	if !old.GetDeletionTimestamp().IsZero() {
-		obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
-		obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
-	}
-}
+func metadata(obj Object) any { return obj.(metav1.ObjectMetaAccessor).GetObjectMeta() }
 
 // assign does *to = *from for two pointers of the same type.
 func assign(to, from any) {
