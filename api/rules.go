@@ -1,0 +1,151 @@
+package api
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// The rules that several kinds share. The messages are upstream's: people search for them.
+
+var protocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
+
+// invalid makes one error of each message about a value.
+func invalid(at *field.Path, value any, messages []string) field.ErrorList {
+	var errs field.ErrorList
+	for _, m := range messages {
+		errs = append(errs, field.Invalid(at, value, m))
+	}
+	return errs
+}
+
+func dnsLabel(value string, at *field.Path) field.ErrorList {
+	return invalid(at, value, validation.IsDNS1123Label(value))
+}
+
+func dnsSubdomain(value string, at *field.Path) field.ErrorList {
+	return invalid(at, value, validation.IsDNS1123Subdomain(value))
+}
+
+func qualifiedName(value string, at *field.Path) field.ErrorList {
+	return invalid(at, value, validation.IsQualifiedName(value))
+}
+
+func portNumber(value int32, at *field.Path) field.ErrorList {
+	return invalid(at, value, validation.IsValidPortNum(int(value)))
+}
+
+func nonNegative[N int32 | int64](value N, at *field.Path) field.ErrorList {
+	return apivalidation.ValidateNonnegativeField(int64(value), at)
+}
+
+func immutable(value, old any, at *field.Path) field.ErrorList {
+	return apivalidation.ValidateImmutableField(value, old, at)
+}
+
+// portNumberOrName is for a probe's or a Service's target port.
+func portNumberOrName(port intstr.IntOrString, at *field.Path) field.ErrorList {
+	if port.Type == intstr.Int {
+		return invalid(at, port.IntValue(), validation.IsValidPortNum(port.IntValue()))
+	}
+	return invalid(at, port.StrVal, validation.IsValidPortName(port.StrVal))
+}
+
+// oneOf requires one of the allowed values.
+func oneOf[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
+	switch {
+	case value == "":
+		return field.ErrorList{field.Required(at, "")}
+	case !slices.Contains(allowed, value):
+		return field.ErrorList{field.NotSupported(at, value, allowed)}
+	}
+	return nil
+}
+
+// unique reports a value that seen already has, and remembers it.
+func unique[T comparable](value T, seen sets.Set[T], at *field.Path) field.ErrorList {
+	if seen.Has(value) {
+		return field.ErrorList{field.Duplicate(at, value)}
+	}
+	seen.Insert(value)
+	return nil
+}
+
+func ipAddress(value string, at *field.Path) field.ErrorList {
+	return validation.IsValidIPForLegacyField(at, value, true, nil)
+}
+
+// endpointIP rejects addresses that no other machine could reach by routing.
+func endpointIP(value string, at *field.Path) field.ErrorList {
+	ip, err := netip.ParseAddr(value)
+	if err != nil {
+		return field.ErrorList{field.Invalid(at, value, "must be a valid IP address")}
+	}
+	switch {
+	case ip.IsUnspecified():
+		return invalid(at, value, []string{"may not be unspecified (0.0.0.0 or ::)"})
+	case ip.IsLoopback():
+		return invalid(at, value, []string{"may not be in the loopback range (127.0.0.0/8, ::1/128)"})
+	case ip.IsLinkLocalUnicast():
+		return invalid(at, value, []string{"may not be in the link-local range (169.254.0.0/16, fe80::/10)"})
+	case ip.IsLinkLocalMulticast():
+		return invalid(at, value, []string{"may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"})
+	}
+	return nil
+}
+
+// countOrPercent is for "25%" or 3.
+func countOrPercent(value intstr.IntOrString, at *field.Path) field.ErrorList {
+	if value.Type == intstr.String {
+		return invalid(at, value, validation.IsValidPercent(value.StrVal))
+	}
+	return nonNegative(value.IntVal, at)
+}
+
+// labelSelector validates a selector that must not be empty.
+func labelSelector(s *metav1.LabelSelector, at *field.Path) field.ErrorList {
+	if s == nil {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, at)
+	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		errs = append(errs, field.Invalid(at, s, "empty selector is invalid for deployment"))
+	}
+	return errs
+}
+
+// relativePath is for paths inside a volume.
+func relativePath(value string, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if strings.HasPrefix(value, "/") {
+		errs = append(errs, field.Invalid(at, value, "must be a relative path"))
+	}
+	if slices.Contains(strings.Split(value, "/"), "..") {
+		errs = append(errs, field.Invalid(at, value, "must not contain '..'"))
+	}
+	return errs
+}
+
+// set fills a pointer field that was left out.
+func set[T any](field **T, value T) {
+	if *field == nil {
+		*field = &value
+	}
+}
+
+// fill fills a field that has its zero value.
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

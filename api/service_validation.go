@@ -1,0 +1,215 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func validateService(s *corev1.Service) field.ErrorList {
+	spec, at := &s.Spec, field.NewPath("spec")
+	errs := validateServiceType(s, at)
+	errs = append(errs, validateServicePorts(s, at.Child("ports"))...)
+	errs = append(errs, metavalidation.ValidateLabels(spec.Selector, at.Child("selector"))...)
+	errs = append(errs, validateSessionAffinity(spec, at)...)
+	errs = append(errs, validateClusterIPs(s)...)
+	for i, ip := range spec.ExternalIPs {
+		at := at.Child("externalIPs").Index(i)
+		if wrong := ipAddress(ip, at); len(wrong) > 0 {
+			errs = append(errs, wrong...)
+		} else {
+			errs = append(errs, endpointIP(ip, at)...)
+		}
+	}
+	errs = append(errs, oneOf(spec.Type, at.Child("type"), corev1.ServiceTypeClusterIP,
+		corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort)...)
+	errs = append(errs, validateLoadBalancerFields(s, at)...)
+	return append(errs, validateTrafficPolicies(s, at)...)
+}
+
+// validateServiceType holds a Service to what its type allows.
+func validateServiceType(s *corev1.Service, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	spec, headless := &s.Spec, ServiceIsHeadless(s)
+	if len(spec.Ports) == 0 && !headless && spec.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, field.Required(at.Child("ports"), ""))
+	}
+	switch spec.Type {
+	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort:
+		if headless {
+			errs = append(errs, field.Invalid(at.Child("clusterIPs").Index(0), spec.ClusterIPs[0],
+				fmt.Sprintf("may not be set to 'None' for %s services", spec.Type)))
+		}
+	case corev1.ServiceTypeExternalName:
+		const no = "may not be set for ExternalName services"
+		if len(spec.ClusterIPs) > 0 {
+			errs = append(errs, field.Forbidden(at.Child("clusterIPs"), no))
+		}
+		if len(spec.IPFamilies) > 0 {
+			errs = append(errs, field.Forbidden(at.Child("ipFamilies"), no))
+		}
+		if spec.IPFamilyPolicy != nil {
+			errs = append(errs, field.Forbidden(at.Child("ipFamilyPolicy"), no))
+		}
+		if cname := strings.TrimSuffix(spec.ExternalName, "."); cname == "" {
+			errs = append(errs, field.Required(at.Child("externalName"), ""))
+		} else {
+			errs = append(errs, dnsSubdomain(cname, at.Child("externalName"))...)
+		}
+	}
+	return errs
+}
+
+func validateServicePorts(s *corev1.Service, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	names, ports, nodePorts := sets.New[string](), sets.New[corev1.ServicePort](), sets.New[corev1.ServicePort]()
+	for i, p := range s.Spec.Ports {
+		at := at.Index(i)
+		if p.Name != "" {
+			errs = append(errs, dnsLabel(p.Name, at.Child("name"))...)
+			errs = append(errs, unique(p.Name, names, at.Child("name"))...)
+		} else if len(s.Spec.Ports) > 1 {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		}
+		errs = append(errs, portNumber(p.Port, at.Child("port"))...)
+		errs = append(errs, oneOf(p.Protocol, at.Child("protocol"), protocols...)...)
+		errs = append(errs, portNumberOrName(p.TargetPort, at.Child("targetPort"))...)
+		if p.AppProtocol != nil {
+			errs = append(errs, qualifiedName(*p.AppProtocol, at.Child("appProtocol"))...)
+		}
+		errs = append(errs, unique(corev1.ServicePort{Protocol: p.Protocol, Port: p.Port}, ports, at)...)
+		if p.NodePort == 0 {
+			continue
+		}
+		if s.Spec.Type == corev1.ServiceTypeClusterIP {
+			errs = append(errs, field.Forbidden(at.Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
+		}
+		key := corev1.ServicePort{Protocol: p.Protocol, NodePort: p.NodePort}
+		if nodePorts.Has(key) {
+			errs = append(errs, field.Duplicate(at.Child("nodePort"), p.NodePort))
+		}
+		nodePorts.Insert(key)
+	}
+	return errs
+}
+
+func validateSessionAffinity(spec *corev1.ServiceSpec, at *field.Path) field.ErrorList {
+	errs := oneOf(spec.SessionAffinity, at.Child("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)
+	at, config := at.Child("sessionAffinityConfig"), spec.SessionAffinityConfig
+	if spec.SessionAffinity == corev1.ServiceAffinityNone && config != nil {
+		return append(errs, field.Forbidden(at, "must not be set when session affinity is None"))
+	}
+	if spec.SessionAffinity != corev1.ServiceAffinityClientIP {
+		return errs
+	}
+	if config == nil || config.ClientIP == nil || config.ClientIP.TimeoutSeconds == nil {
+		return append(errs, field.Required(at, "when session affinity type is ClientIP"))
+	}
+	const day = 86400
+	if t := *config.ClientIP.TimeoutSeconds; t <= 0 || t > day {
+		errs = append(errs, field.Invalid(at.Child("clientIP").Child("timeoutSeconds"), t,
+			fmt.Sprintf("must be greater than 0 and less than %d", day)))
+	}
+	return errs
+}
+
+// validateClusterIPs checks clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy
+// against each other. All may still be empty: allocation fills them in.
+func validateClusterIPs(s *corev1.Service) field.ErrorList {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	spec, at := &s.Spec, field.NewPath("spec")
+	ipsAt := at.Child("clusterIPs")
+	var errs field.ErrorList
+	switch {
+	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:
+		errs = append(errs, field.Invalid(ipsAt, spec.ClusterIPs, "must be empty when `clusterIP` is not specified"))
+	case spec.ClusterIP != "" && len(spec.ClusterIPs) == 0:
+		errs = append(errs, field.Required(ipsAt, ""))
+	case spec.ClusterIP != "" && spec.ClusterIPs[0] != spec.ClusterIP:
+		errs = append(errs, field.Invalid(ipsAt, spec.ClusterIPs, "first value must match `clusterIP`"))
+	}
+	seen := sets.New[corev1.IPFamily]()
+	for i, f := range spec.IPFamilies {
+		errs = append(errs, oneOf(f, at.Child("ipFamilies").Index(i), corev1.IPv4Protocol, corev1.IPv6Protocol)...)
+		errs = append(errs, unique(f, seen, at.Child("ipFamilies").Index(i))...)
+	}
+	if p := spec.IPFamilyPolicy; p != nil {
+		errs = append(errs, oneOf(*p, at.Child("ipFamilyPolicy"), corev1.IPFamilyPolicyPreferDualStack,
+			corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)...)
+	}
+	wrong := validateAddresses(spec.ClusterIPs, ipsAt)
+	if len(spec.ClusterIPs) > 2 {
+		errs = append(errs, field.Invalid(ipsAt, spec.ClusterIPs, "may only hold up to 2 values"))
+	}
+	if errs = append(errs, wrong...); len(wrong) > 0 || ServiceIsHeadless(s) {
+		return errs
+	}
+	return append(errs, validateAddressFamilies(spec, ipsAt)...)
+}
+
+func validateAddresses(ips []string, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, ip := range ips {
+		if i > 0 || ip != corev1.ClusterIPNone {
+			errs = append(errs, ipAddress(ip, at.Index(i))...)
+		} else if len(ips) > 1 {
+			errs = append(errs, field.Invalid(at, ips, "'None' must be the first and only value"))
+		}
+	}
+	return errs
+}
+
+func validateAddressFamilies(spec *corev1.ServiceSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	count := map[corev1.IPFamily]int{}
+	for _, ip := range spec.ClusterIPs {
+		count[familyOf(ip)]++
+	}
+	if len(spec.ClusterIPs) > 1 && (len(count) != 2 || len(spec.ClusterIPs) != 2) {
+		errs = append(errs, field.Invalid(at, spec.ClusterIPs, "may specify no more than one IP for each IP family"))
+	}
+	for i, ip := range spec.ClusterIPs {
+		if i < len(spec.IPFamilies) && spec.IPFamilies[i] != familyOf(ip) {
+			errs = append(errs, field.Invalid(at.Index(i), ip, fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", spec.IPFamilies[i], i)))
+		}
+	}
+	return errs
+}
+
+func validateServiceStatus(s *corev1.Service) field.ErrorList {
+	at := field.NewPath("status", "loadBalancer", "ingress")
+	ingress := s.Status.LoadBalancer.Ingress
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer && len(ingress) > 0 {
+		return field.ErrorList{field.Forbidden(at, "may only be used when `spec.type` is \"LoadBalancer\"")}
+	}
+	var errs field.ErrorList
+	for i, in := range ingress {
+		at := at.Index(i)
+		if in.IP != "" {
+			errs = append(errs, ipAddress(in.IP, at.Child("ip"))...)
+			if in.IPMode == nil {
+				errs = append(errs, field.Required(at.Child("ipMode"), "must be specified when `ip` is set"))
+			}
+		} else if in.IPMode != nil {
+			errs = append(errs, field.Forbidden(at.Child("ipMode"), "may not be specified when `ip` is not set"))
+		}
+		if in.IPMode != nil {
+			errs = append(errs, oneOf(*in.IPMode, at.Child("ipMode"), corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)...)
+		}
+		if in.Hostname == "" {
+			continue
+		}
+		errs = append(errs, dnsSubdomain(in.Hostname, at.Child("hostname"))...)
+		if _, err := netip.ParseAddr(in.Hostname); err == nil {
+			errs = append(errs, field.Invalid(at.Child("hostname"), in.Hostname, "must be a DNS name, not an IP address"))
+		}
+	}
+	return errs
+}
