@@ -33,7 +33,21 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *Cmd {
 }
 
 // Start starts the program without waiting for it.
-func (c *Cmd) Start() error { return c.host.Do(c.Cmd.Start) }
+func (c *Cmd) Start() error {
+	started.RLock() // see ReapOrphans
+	defer started.RUnlock()
+	if err := c.host.Do(c.Cmd.Start); err != nil {
+		return err
+	}
+	list(c.Process.Pid)
+	return nil
+}
+
+// Wait waits for the program that Start started.
+func (c *Cmd) Wait() error {
+	defer unlist(c.Process.Pid)
+	return c.Cmd.Wait()
+}
 
 // Run starts the program and waits for it.
 func (c *Cmd) Run() error {

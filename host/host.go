@@ -141,7 +141,14 @@ func (h *Host) Do(f func() error) error {
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked, so the thread dies with the goroutine
+		runtime.LockOSThread() // not unlocked, so the thread dies with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread does not die, and its namespaces are what /proc/PID shows of
+			// the process. Hold it while another one does the work.
+			defer runtime.UnlockOSThread()
+			done <- onThread(f)
+			return
+		}
 		done <- f()
 	}()
 	return <-done
