@@ -1,0 +1,208 @@
+package lab
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	mdns "github.com/miekg/dns"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"orrery.example.org/api"
+	"orrery.example.org/dns"
+	"orrery.example.org/host"
+	"orrery.example.org/node/workload"
+	"orrery.example.org/pki"
+)
+
+// What a new cluster is furnished with, as kubeadm does it: cluster DNS, and the
+// control plane's parts as Pods one can see (mirror.go).
+
+//go:embed addons/coredns.yaml
+var corednsManifest []byte
+
+// furnish creates what the cluster does not have yet. What is there stays as its
+// owner left it.
+func (c *cluster) furnish(ctx context.Context) error {
+	if err := c.removeStaleNodes(ctx); err != nil {
+		return err
+	}
+	if err := c.createAll(ctx, corednsManifest); err != nil {
+		return fmt.Errorf("create the cluster DNS: %w", err)
+	}
+	c.workers.run("mirror Pods", c.keepMirrorPods)
+	c.workers.run("NodePorts on this machine", c.forwardNodePorts)
+	return nil
+}
+
+// createAll posts each document of a manifest unless such an object exists.
+func (c *cluster) createAll(ctx context.Context, manifest []byte) error {
+	docs := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(manifest)))
+	for {
+		doc, err := docs.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var meta metav1.PartialObjectMetadata
+		if err := yaml.Unmarshal(doc, &meta); err != nil {
+			return err
+		}
+		path, err := collectionPath(&meta)
+		if err != nil {
+			return err
+		}
+		err = c.admin.CoreV1().RESTClient().Post().AbsPath(path).SetHeader("Content-Type", "application/yaml").Body(doc).Do(ctx).Error()
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("%s %s: %w", meta.Kind, meta.Name, err)
+		}
+	}
+}
+
+// collectionPath is where objects like this one are posted to.
+func collectionPath(meta *metav1.PartialObjectMetadata) (string, error) {
+	gvk := meta.GroupVersionKind()
+	for _, kind := range api.Table {
+		v := kind.Version(gvk.GroupVersion())
+		if v == nil || v.Kind != gvk.Kind {
+			continue
+		}
+		path := "/apis/" + gvk.GroupVersion().String()
+		if gvk.Group == "" {
+			path = "/api/v1"
+		}
+		if kind.Namespaced {
+			path += "/namespaces/" + meta.Namespace
+		}
+		return path + "/" + kind.Resource, nil
+	}
+	return "", fmt.Errorf("no kind %s in the table", gvk)
+}
+
+// removeStaleNodes forgets Nodes of an earlier run with more nodes.
+func (c *cluster) removeStaleNodes(ctx context.Context) error {
+	nodes, err := c.admin.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	for _, n := range nodes.Items {
+		if c.fabric.hosts[n.Name] != nil {
+			continue
+		}
+		if err := c.admin.CoreV1().Nodes().Delete(ctx, n.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete node %s, which this lab no longer has: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+// corednsWorkload is the built-in image coredns: the DNS server, in a Pod's place. It
+// reaches the API as any Pod does, through the kubernetes Service, with the identity
+// of its service account.
+func (c *cluster) corednsWorkload() workload.Named {
+	return workload.Named{Name: "coredns", Run: func(ctx context.Context, pod *workload.Container) error {
+		pair, err := c.ca.Issue(pki.ServiceAccount(pod.Pod.Namespace, pod.Pod.Spec.ServiceAccountName))
+		if err != nil {
+			return err
+		}
+		cfg := dns.Defaults()
+		cfg.Host = pod.Host
+		cfg.Client = c.dialFrom(pod.Host, pki.ClientConfig("https://"+netip.AddrPortFrom(kubernetesService, 443).String(), c.ca, pair))
+		cfg.Domain = clusterDomain
+		cfg.Log = slog.New(slog.NewTextHandler(pod.Stdout, nil))
+		server, err := dns.New(cfg)
+		if err != nil {
+			return err
+		}
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		ended := make(chan error, 1)
+		go func() { ended <- server.Run(ctx) }()
+		select {
+		case <-server.Ready():
+			pod.Ready()
+		case err := <-ended:
+			return err
+		}
+		return <-ended
+	}}
+}
+
+// bootRetry is how often the last steps of the boot look again. They look at what
+// others reach through the kernel, which announces nothing.
+const bootRetry = 2 * time.Millisecond
+
+// awaitKubernetesService waits until every node reaches the API through the Service.
+func (c *cluster) awaitKubernetesService(ctx context.Context) error {
+	target := netip.AddrPortFrom(kubernetesService, 443).String()
+	for _, agent := range c.agents {
+		err := retry(ctx, func() error {
+			conn, err := c.fabric.hosts[agent.Name()].Dial(ctx, "tcp", target)
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		})
+		if err != nil {
+			return fmt.Errorf("reach the kubernetes Service at %s from %s: %w", target, agent.Name(), err)
+		}
+	}
+	return nil
+}
+
+// awaitDNS waits until the first node gets the right answer from the DNS Service.
+func (c *cluster) awaitDNS(ctx context.Context) error {
+	name := "kubernetes.default.svc." + clusterDomain + "."
+	err := retry(ctx, func() error { return askA(ctx, c.fabric.hosts[nodeName(1)], name, kubernetesService) })
+	if err != nil {
+		return fmt.Errorf("ask the cluster DNS at %s for %s: %w", dnsService, name, err)
+	}
+	return nil
+}
+
+func askA(ctx context.Context, from *host.Host, name string, want netip.Addr) error {
+	conn, err := from.Dial(ctx, "udp", netip.AddrPortFrom(dnsService, 53).String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	client := mdns.Client{Timeout: 100 * time.Millisecond}
+	answer, _, err := client.ExchangeWithConnContext(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeA), &mdns.Conn{Conn: conn})
+	if err != nil {
+		return err
+	}
+	for _, rr := range answer.Answer {
+		if a, ok := rr.(*mdns.A); ok && a.A.Equal(net.IP(want.AsSlice())) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the answer is %s without %s", mdns.RcodeToString[answer.Rcode], want)
+}
+
+// retry calls try until it succeeds or the lab ends.
+func retry(ctx context.Context, try func() error) error {
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(bootRetry):
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"orrery.example.org/apiserver"
+	"orrery.example.org/apiserver/etcd"
+	"orrery.example.org/controller"
+	"orrery.example.org/host"
+	"orrery.example.org/node"
+	"orrery.example.org/pki"
+	"orrery.example.org/proxy"
+)
+
+// cluster is what boot has built so far, so that close can take it down from any
+// point of the way.
+type cluster struct {
+	config Config
+	fabric *fabric
+	ca     *pki.CA
+	url    string // of the API, for this machine
+	admin  kubernetes.Interface
+
+	core    *group // the API server: first to come, last to go
+	workers *group // all who talk to it
+	agents  []*node.Node
+	proxies []*proxy.Proxy
+}
+
+// boot is the order in which a cluster comes to life. Each line may rely on the
+// lines above it, and only on those.
+func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(name, detail string)) (c *cluster, err error) {
+	c = &cluster{config: l.config, core: newGroup(fail), workers: newGroup(fail)}
+	l.cluster = c
+	if err := checkPrograms(); err != nil {
+		return c, err
+	}
+	if c.ca, err = pki.LoadOrCreateCA(c.path("pki"), "orrery-ca"); err != nil {
+		return c, err
+	}
+	if c.fabric, err = newFabric(c.config.Nodes); err != nil {
+		return c, denied("build the node network", err)
+	}
+	done("certificates and the node network", "")
+
+	if err := c.startAPIServer(ctx, l); err != nil {
+		return c, err
+	}
+	done("API server on etcd", c.url)
+
+	if err := c.startControllers(ctx); err != nil {
+		return c, err
+	}
+	for i := range c.config.Nodes {
+		if err := c.startNode(i + 1); err != nil {
+			return c, err
+		}
+	}
+	if err := c.furnish(ctx); err != nil {
+		return c, err
+	}
+	if err := l.serveControl(ctx, c); err != nil {
+		return c, err
+	}
+	for _, agent := range c.agents {
+		if err := await(ctx, agent.Ready(), "node "+agent.Name()+" to be Ready"); err != nil {
+			return c, err
+		}
+	}
+	done("nodes Ready", strconv.Itoa(len(c.agents)))
+	for _, p := range c.proxies {
+		if err := await(ctx, p.Ready(), "the service proxies to write their rules"); err != nil {
+			return c, err
+		}
+	}
+	if err := c.awaitKubernetesService(ctx); err != nil {
+		return c, err
+	}
+	done("kubernetes Service answers on every node", kubernetesService.String())
+	if err := c.awaitDNS(ctx); err != nil {
+		return c, err
+	}
+	done("cluster DNS answers", dnsService.String())
+	return c, c.config.State.remember()
+}
+
+// close takes the cluster down: first who talks to the API server, then it.
+func (c *cluster) close() {
+	c.workers.end()
+	c.core.end()
+	if c.fabric != nil {
+		c.fabric.Close()
+	}
+}
+
+func (c *cluster) path(elem ...string) string {
+	return filepath.Join(append([]string{c.config.State.Dir}, elem...)...)
+}
+
+// startAPIServer starts etcd and the API server on control-plane, with a second
+// listener on this machine's loopback, and writes the kubeconfigs.
+func (c *cluster) startAPIServer(ctx context.Context, l *Lab) error {
+	listener, err := listenLoopback(ctx, c.config)
+	if err != nil {
+		return err
+	}
+	serving, err := c.ca.Issue(servingRequest())
+	if err != nil {
+		return err
+	}
+	kubelet, err := c.ca.Issue(pki.APIServerClient)
+	if err != nil {
+		return err
+	}
+	cfg := apiserver.Defaults()
+	cfg.Host = c.fabric.hosts[controlPlane]
+	cfg.BindAddress = apiAddress.String()
+	cfg.Listeners = []net.Listener{listener}
+	cfg.Advertise = apiAddress
+	cfg.Etcd = etcd.Config{DataDir: c.path("etcd"), UnsafeNoFsync: c.config.NoFsync}
+	cfg.CA, cfg.Serving, cfg.KubeletClient = c.ca, serving, kubelet
+	cfg.Log = l.log.With("component", "apiserver")
+	server, err := apiserver.New(cfg)
+	if err != nil {
+		return err
+	}
+	c.core.run("API server", server.Run)
+	if err := await(ctx, server.Ready(), "the API server to be ready"); err != nil {
+		return err
+	}
+	c.url = "https://" + listener.Addr().String()
+	return c.writeKubeconfigs()
+}
+
+// writeKubeconfigs gives the administrator's access to this machine and to programs
+// inside the lab.
+func (c *cluster) writeKubeconfigs() error {
+	pair, err := c.ca.Issue(pki.Admin)
+	if err != nil {
+		return err
+	}
+	inside := pki.ClientConfig("https://"+apiAddress.String(), c.ca, pair)
+	outside := pki.ClientConfig(c.url, c.ca, pair)
+	if err := pki.WriteKubeconfig(c.config.State.InsideKubeconfig(), c.config.State.Name, inside); err != nil {
+		return err
+	}
+	if err := pki.WriteKubeconfig(c.config.State.Kubeconfig(), c.config.State.Name, outside); err != nil {
+		return err
+	}
+	c.admin, err = kubernetes.NewForConfig(protobuf(c.dialFrom(c.fabric.hosts[controlPlane], inside)))
+	return err
+}
+
+// client is a component's own access to the API, from its own place.
+func (c *cluster) client(from *host.Host, who pki.Request) (*rest.Config, error) {
+	pair, err := c.ca.Issue(who)
+	if err != nil {
+		return nil, err
+	}
+	return c.dialFrom(from, pki.ClientConfig("https://"+apiAddress.String(), c.ca, pair)), nil
+}
+
+func (c *cluster) dialFrom(from *host.Host, config *rest.Config) *rest.Config {
+	config.Dial = from.Dial
+	return config
+}
+
+func protobuf(config *rest.Config) *rest.Config {
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	return config
+}
+
+func (c *cluster) startControllers(context.Context) error {
+	cfg := controller.Defaults()
+	var err error
+	if cfg.Client, err = c.client(c.fabric.hosts[controlPlane], pki.ControllerManager); err != nil {
+		return err
+	}
+	cfg.ClusterCIDR = podNetwork.String()
+	cfg.Log = c.logger("controller")
+	manager, err := controller.New(cfg)
+	if err != nil {
+		return err
+	}
+	c.workers.run("controller manager", manager.Run)
+	return nil
+}
+
+// startNode starts a node's agent and its service proxy, in the node's own place.
+func (c *cluster) startNode(i int) error {
+	name, address := nodeName(i), nodeAddress(i)
+	place := c.fabric.hosts[name]
+	agentClient, err := c.client(place, pki.Node(name))
+	if err != nil {
+		return err
+	}
+	serving, err := c.ca.Issue(pki.Request{User: "system:node:" + name, Groups: []string{"system:nodes"},
+		DNS: []string{name}, IPs: []net.IP{address.AsSlice()}})
+	if err != nil {
+		return err
+	}
+	agentConfig := node.Defaults()
+	agentConfig.Name, agentConfig.Address, agentConfig.Host = name, address.String(), place
+	agentConfig.Client, agentConfig.Serving, agentConfig.ClientCA = agentClient, serving, c.ca.PEM
+	agentConfig.ClusterDNS = dnsService.String()
+	agentConfig.StateDir = c.path("nodes", name)
+	agentConfig.Workloads = append(agentConfig.Workloads, c.corednsWorkload())
+	agentConfig.Log = c.logger("node").With("node", name)
+	agent, err := node.New(agentConfig)
+	if err != nil {
+		return err
+	}
+	c.agents = append(c.agents, agent)
+	c.workers.run("agent of "+name, agent.Run)
+
+	proxyConfig := proxy.Defaults()
+	if proxyConfig.Client, err = c.client(place, pki.KubeProxy); err != nil {
+		return err
+	}
+	proxyConfig.NodeName, proxyConfig.Host = name, place
+	proxyConfig.ClusterCIDR = podNetwork.String()
+	proxyConfig.Mode = c.config.ProxyMode
+	proxyConfig.Log = c.logger("proxy").With("node", name)
+	p, err := proxy.New(proxyConfig)
+	if err != nil {
+		return err
+	}
+	c.proxies = append(c.proxies, p)
+	c.workers.run("service proxy of "+name, p.Run)
+	return nil
+}

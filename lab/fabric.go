@@ -1,0 +1,143 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+
+	"orrery.example.org/host"
+)
+
+// The node network. Every machine of the lab is a network namespace with one
+// interface, eth0, on the same bridge. The bridge has a namespace to itself, so
+// that the machine underneath gets no interface, route or rule.
+//
+//	control-plane      node1          node2          outside
+//	172.30.0.2         172.30.0.11    172.30.0.12    172.30.0.200
+//	    └──────────────────┴── switch ────┴──────────────┘
+var (
+	nodeNetwork         = netip.MustParsePrefix("172.30.0.0/24")
+	controlPlaneAddress = netip.MustParseAddr("172.30.0.2")
+	firstNodeAddress    = netip.MustParseAddr("172.30.0.11")
+	outsideAddress      = netip.MustParseAddr("172.30.0.200")
+)
+
+// maxNodes keeps node addresses below outside's.
+const maxNodes = 180
+
+// The places of the lab that are not nodes.
+const (
+	controlPlane = "control-plane"
+	outside      = "outside"
+)
+
+// nodeName and nodeAddress give the i-th node's, from 1.
+func nodeName(i int) string { return fmt.Sprintf("node%d", i) }
+
+func nodeAddress(i int) netip.Addr {
+	a := firstNodeAddress.As4()
+	a[3] += byte(i - 1)
+	return netip.AddrFrom4(a)
+}
+
+// fabric is the wiring: the switch and the machines plugged into it.
+type fabric struct {
+	wire   *host.Host // the namespace that holds the bridge
+	bridge netlink.Link
+	hosts  map[string]*host.Host
+}
+
+// newFabric makes the switch, and control-plane, outside and the nodes on it.
+func newFabric(nodes int) (_ *fabric, err error) {
+	f := &fabric{hosts: map[string]*host.Host{}}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	if f.wire, err = host.Create("switch", nil); err != nil {
+		return nil, err
+	}
+	links, err := f.wire.Links()
+	if err != nil {
+		return nil, err
+	}
+	f.bridge = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "switch"}}
+	if err := links.LinkAdd(f.bridge); err != nil {
+		return nil, fmt.Errorf("make the bridge of the node network: %w", err)
+	}
+	if err := links.LinkSetUp(f.bridge); err != nil {
+		return nil, fmt.Errorf("start the bridge of the node network: %w", err)
+	}
+	machines := map[string]netip.Addr{controlPlane: controlPlaneAddress, outside: outsideAddress}
+	for i := 1; i <= nodes; i++ {
+		machines[nodeName(i)] = nodeAddress(i)
+	}
+	for name, addr := range machines {
+		if err := f.attach(name, addr); err != nil {
+			return nil, fmt.Errorf("attach %s to the node network: %w", name, err)
+		}
+	}
+	return f, nil
+}
+
+// attach makes a machine and plugs it in. Its port on the switch has its name.
+func (f *fabric) attach(name string, addr netip.Addr) error {
+	h, err := host.Create(name, nil)
+	if err != nil {
+		return err
+	}
+	f.hosts[name] = h
+	wire, err := f.wire.Links()
+	if err != nil {
+		return err
+	}
+	port := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: name, MasterIndex: f.bridge.Attrs().Index},
+		PeerName:      "eth0",
+		PeerNamespace: netlink.NsFd(h.NetNS().Fd()),
+	}
+	if err := wire.LinkAdd(port); err != nil {
+		return fmt.Errorf("make the cable: %w", err)
+	}
+	if err := wire.LinkSetUp(port); err != nil {
+		return fmt.Errorf("start the port: %w", err)
+	}
+	return configure(h, netip.PrefixFrom(addr, nodeNetwork.Bits()))
+}
+
+// configure gives a machine its loopback and its address.
+func configure(h *host.Host, addr netip.Prefix) error {
+	links, err := h.Links()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"lo", "eth0"} {
+		link, err := links.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", name, err)
+		}
+		if name == "eth0" {
+			ipNet := &net.IPNet{IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen())}
+			if err := links.AddrAdd(link, &netlink.Addr{IPNet: ipNet}); err != nil && !errors.Is(err, os.ErrExist) {
+				return fmt.Errorf("add %s to %s: %w", addr, name, err)
+			}
+		}
+		if err := links.LinkSetUp(link); err != nil {
+			return fmt.Errorf("start %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Close removes the network. The kernel takes interfaces away with their namespace.
+func (f *fabric) Close() {
+	for _, h := range f.hosts {
+		h.Close()
+	}
+	f.wire.Close()
+}
