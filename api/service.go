@@ -21,8 +21,7 @@ var services = define(Kind{
 	Categories:     []string{"all"},
 	Namespaced:     true,
 	CreateOnUpdate: true,
-	// A Service's name is a DNS name and, upstream, once was an environment variable's.
-	ValidateName: apivalidation.NameIsDNS1035Label,
+	ValidateName:   apivalidation.NameIsDNSLabel, // since v1.36; older servers forbid a digit in front
 	Columns: []Column{
 		nameColumn(),
 		column("Type", doc(corev1.ServiceSpec{}, "type"), func(s *corev1.Service) any { return string(s.Spec.Type) }),

@@ -1,11 +1,20 @@
 package api
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+)
 
 var serviceAccounts = define(Kind{
-	Versions:   []Version{version[corev1.ServiceAccount, corev1.ServiceAccountList](corev1.SchemeGroupVersion, "ServiceAccount")},
-	Resource:   "serviceaccounts",
-	Singular:   "serviceaccount",
-	ShortNames: []string{"sa"},
-	Namespaced: true,
+	Versions:     []Version{version[corev1.ServiceAccount, corev1.ServiceAccountList](corev1.SchemeGroupVersion, "ServiceAccount")},
+	Resource:     "serviceaccounts",
+	Singular:     "serviceaccount",
+	ShortNames:   []string{"sa"},
+	Namespaced:   true,
+	ValidateName: apivalidation.NameIsDNSSubdomain,
+	Columns: []Column{
+		nameColumn(),
+		column("Secrets", doc(corev1.ServiceAccount{}, "secrets"), func(s *corev1.ServiceAccount) any { return int64(len(s.Secrets)) }),
+		ageColumn(),
+	},
 }, Rules[corev1.ServiceAccount]{})
