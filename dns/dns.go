@@ -1,0 +1,138 @@
+// Package dns is the cluster's DNS server: the part CoreDNS with its kubernetes
+// plugin plays upstream. It turns a name such as web.default.svc.cluster.local into
+// the Service's address, and an address back into names.
+//
+// In flow the Services, EndpointSlices and Namespaces of the API (and the Pods, where
+// pod names are verified), each by list and watch into a compact index. Out flow the
+// answers that the Kubernetes DNS specification 1.1.0 asks for, over UDP and TCP.
+//
+//	watch.go    the API's objects, as they change  ->  index.go, what an answer needs of them
+//	udp.go, tcp.go  ->  message.go, what every DNS server does  ->  records.go, what the names mean
+//	forward.go  names outside the cluster, where an upstream is configured
+//
+// records.go is the heart, and pure: a question and a view of the index, to an answer.
+// Where the specification is silent, CoreDNS's answer is ours, down to its quirks.
+//
+// Left out: a chain of plugins (what kubeadm's Corefile configures is built in), zone
+// transfers, DNSSEC, DNS over TLS, a cache for names outside the cluster.
+package dns
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"orrery.example.org/host"
+)
+
+// Config says what to serve and where. Start from Defaults.
+type Config struct {
+	// Listen holds the addresses to serve on, each by UDP and TCP: host:port, where
+	// host is a literal IP or empty for all of them.
+	Listen []string `mapstructure:"listen"`
+	// Domain is the cluster's domain, the zone that names of Services live in.
+	Domain string `mapstructure:"domain"`
+	// ReverseZones are the zones of PTR records, under in-addr.arpa and ip6.arpa.
+	ReverseZones []string `mapstructure:"reverse-zones"`
+	// TTL is the lifetime of every answer in seconds, negative ones too. kubeadm's
+	// Corefile says 30; CoreDNS's own default, and ours, is 5, which shows a learner
+	// what changed while he still looks.
+	TTL int `mapstructure:"ttl"`
+	// Pods says how 10-244-1-7.default.pod.cluster.local is answered: "disabled" (it
+	// does not exist), "insecure" (with the address it spells) or "verified" (if a Pod
+	// of that namespace has the address).
+	Pods string `mapstructure:"pods"`
+	// Upstreams are the resolvers that answer names outside the cluster, tried in
+	// order. Without any, such names do not exist.
+	Upstreams []string `mapstructure:"upstreams"`
+
+	// HealthAddress, ReadyAddress and MetricsAddress serve /health, /ready and /metrics
+	// by HTTP; empty turns one off.
+	HealthAddress  string `mapstructure:"health-address"`
+	ReadyAddress   string `mapstructure:"ready-address"`
+	MetricsAddress string `mapstructure:"metrics-address"`
+
+	// LogQueries writes a line per query, as CoreDNS's log plugin does.
+	LogQueries bool `mapstructure:"log-queries"`
+
+	Host   *host.Host   `mapstructure:"-"` // where to listen and to dial upstreams from
+	Client *rest.Config `mapstructure:"-"` // how to reach the API
+	Log    *slog.Logger `mapstructure:"-"`
+
+	clientset kubernetes.Interface // instead of Client: a fake one, in tests
+}
+
+// Pod modes, by the names they have in a Corefile.
+const (
+	podsDisabled = "disabled"
+	podsInsecure = "insecure"
+	podsVerified = "verified"
+)
+
+// Defaults is what kubeadm's Corefile configures, but for the TTL.
+func Defaults() Config {
+	return Config{
+		Listen:         []string{":53"},
+		Domain:         "cluster.local",
+		ReverseZones:   []string{"in-addr.arpa", "ip6.arpa"},
+		TTL:            5,
+		Pods:           podsInsecure,
+		HealthAddress:  ":8080",
+		ReadyAddress:   ":8181",
+		MetricsAddress: ":9153",
+	}
+}
+
+// validate reports everything that is wrong with a configuration.
+func (c *Config) validate() error {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Client == nil && c.clientset == nil {
+		refuse("no client for the API")
+	}
+	if len(c.Listen) == 0 {
+		refuse("listen: no address to listen on")
+	}
+	for _, address := range c.Listen {
+		if !listenable(address) {
+			refuse("listen: %q is not of the form [IP]:port", address)
+		}
+	}
+	for _, zone := range append([]string{c.Domain}, c.ReverseZones...) {
+		if _, ok := dns.IsDomainName(zone); !ok || strings.Trim(zone, ".") == "" {
+			refuse("domain or reverse zone %q is not a domain name", zone)
+		}
+	}
+	if c.TTL < 0 || c.TTL > 3600 {
+		refuse("ttl: %d is not between 0 and 3600 seconds", c.TTL)
+	}
+	switch c.Pods {
+	case podsDisabled, podsInsecure, podsVerified:
+	default:
+		refuse("pods: %q is none of disabled, insecure, verified", c.Pods)
+	}
+	for _, upstream := range c.Upstreams {
+		if _, err := upstreamAddress(upstream); err != nil {
+			refuse("upstreams: %w", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// listenable reports whether an address is [IP]:port: a name would be resolved in the
+// wrong place, and by the very server that is about to start.
+func listenable(address string) bool {
+	ip, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = netip.ParseAddr(ip)
+	return ip == "" || err == nil
+}

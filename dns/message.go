@@ -1,0 +1,265 @@
+package dns
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// client is who asks, and how.
+type client struct {
+	addr  netip.AddrPort
+	proto string // udp or tcp
+}
+
+// query is a question on its way to an answer.
+type query struct {
+	client
+	msg    dns.Msg
+	opt    *dns.OPT // nil: the client does not speak EDNS0
+	start  time.Time
+	length int    // of the message
+	buf    []byte // room for the reply, may be nil
+}
+
+// headerSize is the size of the fixed part that every DNS message begins with.
+const headerSize = 12
+
+// respond makes the reply to a message, in buf where it fits. It is nil where none is
+// due. Where an upstream must be asked first, later does that and makes the reply.
+func (s *Server) respond(wire []byte, from client, buf []byte) (reply []byte, later func(context.Context) []byte) {
+	defer func() {
+		if p := recover(); p != nil { // one odd message must not end the service of all
+			s.metrics.panics.Inc()
+			s.log.Error("panic while answering", "message", wire, "panic", p, "stack", string(debug.Stack()))
+			reply, later = reject(wire, dns.RcodeServerFailure), nil
+		}
+	}()
+	if len(wire) < headerSize || wire[2]&0x80 != 0 {
+		return nil, nil // no message, or itself a reply
+	}
+	if rcode := acceptable(wire); rcode != dns.RcodeSuccess {
+		return reject(wire, rcode), nil
+	}
+	q := &query{client: from, start: time.Now(), length: len(wire), buf: buf}
+	if err := q.msg.Unpack(wire); err != nil || len(q.msg.Question) != 1 {
+		return reject(wire, dns.RcodeFormatError), nil
+	}
+	q.opt = q.msg.IsEdns0()
+	m := new(dns.Msg).SetReply(&q.msg)
+	switch {
+	case q.opt != nil && q.opt.Version() != 0:
+		m.Rcode = dns.RcodeBadVers
+		return s.finish(q, m, ""), nil
+	case q.msg.Question[0].Qclass != dns.ClassINET:
+		m.Rcode = dns.RcodeRefused
+		return s.finish(q, m, ""), nil
+	}
+	return s.resolve(q, m)
+}
+
+// acceptable looks at a header: we answer queries, of one question each.
+func acceptable(wire []byte) (rcode int) {
+	if opcode := wire[2] >> 3 & 0xF; opcode != dns.OpcodeQuery {
+		return dns.RcodeNotImplemented
+	}
+	count := func(section int) uint16 { return binary.BigEndian.Uint16(wire[4+2*section:]) }
+	// An IXFR carries a record in its authority section; OPT and TSIG are additional.
+	if count(0) != 1 || count(1) > 1 || count(2) > 1 || count(3) > 2 {
+		return dns.RcodeFormatError
+	}
+	return dns.RcodeSuccess
+}
+
+// reject is a reply that consists of a header, for a message that is not understood.
+func reject(wire []byte, rcode int) []byte {
+	reply := make([]byte, headerSize)
+	copy(reply, wire[:4])           // ID, opcode and RD stay
+	reply[2] = reply[2]&0x79 | 0x80 // it is a reply
+	reply[3] = byte(rcode) & 0x0F
+	return reply
+}
+
+// resolve answers from the index, or sees that an upstream is asked.
+func (s *Server) resolve(q *query, m *dns.Msg) (reply []byte, later func(context.Context) []byte) {
+	question := q.msg.Question[0]
+	var a answer
+	s.index.read(func(v *view) { a = s.resolver.answer(v, question) })
+	switch {
+	case a.zone == "" || s.fallsThrough(&a):
+		if s.forwarder.enabled() {
+			return nil, func(ctx context.Context) []byte { return s.forward(ctx, q, m) }
+		}
+		return s.finish(q, s.outside(q, m), ""), nil
+	case a.rcode == dns.RcodeRefused:
+		m.Rcode = a.rcode
+		return s.finish(q, m, "kubernetes"), nil
+	case !s.isReady():
+		m.Rcode = dns.RcodeServerFailure
+		m.Ns = []dns.RR{s.negative(a.zone)}
+		q.explain(m, dns.ExtendedErrorCodeNotReady, "still waiting for the cluster's API")
+		return s.finish(q, m, "kubernetes"), nil
+	}
+	m.Authoritative, m.Rcode, m.Answer, m.Extra = true, a.rcode, a.records, a.extra
+	if a.soa != nil {
+		m.Ns = []dns.RR{a.soa}
+	}
+	if a.chase != "" && s.forwarder.enabled() {
+		return nil, func(ctx context.Context) []byte { return s.chase(ctx, q, m, a.chase) }
+	}
+	return s.finish(q, m, "kubernetes"), nil
+}
+
+// fallsThrough reports whether an upstream may know better: an address that is not the
+// cluster's has perhaps a name elsewhere.
+func (s *Server) fallsThrough(a *answer) bool {
+	return a.rcode == dns.RcodeNameError && fqdn(a.zone) != s.resolver.domain && s.forwarder.enabled()
+}
+
+// outside says of a name outside the cluster, where there is no upstream, that it does
+// not exist. REFUSED would say so more strictly, and is what CoreDNS says, but the
+// resolver of musl takes it for a lost packet and waits for seconds; to this one all
+// agree at once. It is true as well: from here, that is all the world there is.
+func (s *Server) outside(q *query, m *dns.Msg) *dns.Msg {
+	if q.msg.Question[0].Name != "." {
+		m.Rcode = dns.RcodeNameError
+	}
+	m.Ns = []dns.RR{s.negative(".")}
+	q.explain(m, dns.ExtendedErrorCodeNotAuthoritative, "not a name of the cluster, and no upstream is configured")
+	return m
+}
+
+// negative is the SOA record of a negative answer that is not the resolver's.
+func (s *Server) negative(zone string) *dns.SOA {
+	var soa *dns.SOA
+	s.index.read(func(v *view) { soa = s.resolver.soa(v, zone) })
+	if zone == "." {
+		soa.Ns, soa.Mbox = s.resolver.nsName(), "hostmaster."+s.resolver.domain
+	}
+	return soa
+}
+
+// forward has an upstream answer.
+func (s *Server) forward(ctx context.Context, q *query, m *dns.Msg) []byte {
+	reply, err := s.forwarder.exchange(ctx, q.proto, &q.msg)
+	if err != nil {
+		s.log.Warn("forward DNS query", "name", q.msg.Question[0].Name, "error", err)
+		m.Rcode = dns.RcodeServerFailure
+		q.explain(m, dns.ExtendedErrorCodeNetworkError, "no upstream answered")
+		return s.finish(q, m, "forward")
+	}
+	reply.Id = q.msg.Id
+	return s.finish(q, reply, "forward")
+}
+
+// chase follows a CNAME to a name outside. Without an answer from there the CNAME is
+// still true, and all there is to say.
+func (s *Server) chase(ctx context.Context, q *query, m *dns.Msg, target string) []byte {
+	ask := new(dns.Msg).SetQuestion(target, q.msg.Question[0].Qtype)
+	if q.opt != nil {
+		ask.SetEdns0(q.opt.UDPSize(), q.opt.Do())
+	}
+	reply, err := s.forwarder.exchange(ctx, q.proto, ask)
+	if err != nil {
+		s.log.Warn("forward DNS query", "name", target, "error", err)
+		return s.finish(q, m, "kubernetes")
+	}
+	m.Answer = append(m.Answer, reply.Answer...)
+	m.Truncated = reply.Truncated
+	return s.finish(q, m, "kubernetes")
+}
+
+// explain adds the reason of an error for who looks closely: dig prints it.
+func (q *query) explain(m *dns.Msg, code uint16, text string) {
+	if q.opt == nil {
+		return
+	}
+	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	opt.Option = []dns.EDNS0{&dns.EDNS0_EDE{InfoCode: code, ExtraText: text}}
+	m.Extra = append(m.Extra, opt)
+}
+
+// finish makes the message what the client can take: its EDNS0, its size.
+func (s *Server) finish(q *query, m *dns.Msg, plugin string) []byte {
+	shuffle(m.Answer)
+	shuffle(m.Extra)
+	q.setOPT(m)
+	m.Truncate(q.size())
+	m.Compress = true
+	reply, err := m.PackBuffer(q.buf)
+	if err != nil {
+		s.log.Error("pack DNS reply", "name", q.msg.Question[0].Name, "error", err)
+		m.Answer, m.Ns, m.Extra, m.Rcode = nil, nil, nil, dns.RcodeServerFailure
+		reply, _ = m.PackBuffer(q.buf)
+	}
+	s.metrics.observe(q, m.Rcode, len(reply), plugin)
+	if s.cfg.LogQueries {
+		question := &q.msg.Question[0]
+		s.log.Info("query", "client", q.addr, "proto", q.proto, "id", q.msg.Id,
+			"name", question.Name, "type", dns.Type(question.Qtype), "rcode", dns.RcodeToString[m.Rcode],
+			"size", len(reply), "duration", time.Since(q.start))
+	}
+	return reply
+}
+
+// size is how long a reply may be.
+func (q *query) size() int {
+	switch {
+	case q.proto == "tcp":
+		return dns.MaxMsgSize
+	case q.opt == nil:
+		return dns.MinMsgSize
+	}
+	return max(int(q.opt.UDPSize()), dns.MinMsgSize)
+}
+
+// setOPT answers EDNS0 with EDNS0 and nothing with nothing. The client's size and its
+// DNSSEC bit go back as they came; of options we know none.
+func (q *query) setOPT(m *dns.Msg) {
+	opt := m.IsEdns0()
+	if q.opt == nil {
+		if opt != nil { // an upstream's
+			m.Extra = slices.DeleteFunc(m.Extra, func(rr dns.RR) bool { return rr == opt })
+		}
+		return
+	}
+	if opt == nil {
+		opt = &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+		m.Extra = append(m.Extra, opt)
+	}
+	opt.Hdr.Ttl = 0
+	opt.SetUDPSize(q.opt.UDPSize())
+	opt.SetDo(q.opt.Do())
+	if m.Rcode > 0xF {
+		opt.SetExtendedRcode(uint16(m.Rcode))
+	}
+}
+
+// shuffle orders addresses at random, so that clients that take the first spread over
+// all of them. Other records stay before: a CNAME must precede what it leads to.
+func shuffle(records []dns.RR) {
+	first := 0
+	for i, rr := range records {
+		if t := rr.Header().Rrtype; t != dns.TypeA && t != dns.TypeAAAA && t != dns.TypeOPT {
+			records[i], records[first] = records[first], records[i]
+			first++
+		}
+	}
+	addresses := records[first:]
+	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+}
+
+// rcodeName is the name of a response code, for metrics.
+func rcodeName(rcode int) string {
+	if name, ok := dns.RcodeToString[rcode]; ok {
+		return name
+	}
+	return fmt.Sprintf("RCODE%d", rcode)
+}

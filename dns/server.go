@@ -1,0 +1,164 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// Server is one DNS server.
+type Server struct {
+	cfg       Config
+	log       *slog.Logger
+	clientset kubernetes.Interface
+	index     *index
+	resolver  resolver
+	forwarder *forwarder
+	metrics   *metrics
+	ready     chan struct{}
+	sockets   sockets
+}
+
+// New prepares a server. It opens nothing and starts nothing.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("dns configuration: %w", err)
+	}
+	s := &Server{
+		cfg:       cfg,
+		log:       cfg.Log,
+		clientset: cfg.clientset,
+		index:     &index{view: newView()},
+		resolver:  resolver{domain: fqdn(cfg.Domain), ttl: uint32(cfg.TTL), pods: cfg.Pods},
+		forwarder: newForwarder(cfg.Host, cfg.Upstreams),
+		metrics:   newMetrics(cfg.Listen[0]),
+		ready:     make(chan struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	s.resolver.zones = append(s.resolver.zones, s.resolver.domain)
+	for _, zone := range cfg.ReverseZones {
+		s.resolver.zones = append(s.resolver.zones, fqdn(zone))
+	}
+	if s.clientset == nil {
+		client := rest.CopyConfig(cfg.Client)
+		client.ContentType = "application/vnd.kubernetes.protobuf"
+		client.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+		client.QPS = -1 // a handful of watches; their own back-off is limit enough
+		clientset, err := kubernetes.NewForConfig(client)
+		if err != nil {
+			return nil, fmt.Errorf("client for the API: %w", err)
+		}
+		s.clientset = clientset
+	}
+	return s, nil
+}
+
+// Ready is closed when the sockets are open and everything has been heard of once.
+// Until then names of the cluster are answered SERVFAIL: that they do not exist is
+// what nobody can know yet.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+func (s *Server) isReady() bool {
+	select {
+	case <-s.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Run serves until ctx ends. An API that cannot be reached is waited for; an address
+// that cannot be listened on is an error.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.listen(ctx); err != nil {
+		s.sockets.close()
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	stop := context.AfterFunc(ctx, s.sockets.close)
+	defer stop()
+	for _, conn := range s.sockets.udp {
+		g.Go(func() error { return s.serveUDP(ctx, conn) })
+	}
+	for _, listener := range s.sockets.tcp {
+		g.Go(func() error { return s.serveTCP(ctx, listener) })
+	}
+	for _, endpoint := range s.sockets.http {
+		g.Go(func() error { return endpoint.serve(ctx) })
+	}
+	g.Go(func() error { return s.watch(ctx) })
+	return g.Wait()
+}
+
+// sockets are everything the server listens on.
+type sockets struct {
+	udp  []*net.UDPConn
+	tcp  []net.Listener
+	http []*httpEndpoint
+}
+
+func (s *sockets) close() {
+	for _, conn := range s.udp {
+		_ = conn.Close()
+	}
+	for _, listener := range s.tcp {
+		_ = listener.Close()
+	}
+	for _, endpoint := range s.http {
+		_ = endpoint.listener.Close()
+	}
+}
+
+// listen opens all sockets. TCP comes first: of two servers on one address it lets
+// only one live, where UDP sockets that share a port would split the queries.
+func (s *Server) listen(ctx context.Context) error {
+	for _, address := range s.cfg.Listen {
+		listener, err := s.cfg.Host.Listen(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("listen for DNS by TCP: %w", err)
+		}
+		s.sockets.tcp = append(s.sockets.tcp, listener)
+		// The listener's address rather than the configured one: port 0 is now a number.
+		for range runtime.GOMAXPROCS(0) {
+			conn, err := s.cfg.Host.ListenPacket(ctx, "udp", listener.Addr().String(), true)
+			if err != nil {
+				return fmt.Errorf("listen for DNS by UDP: %w", err)
+			}
+			s.sockets.udp = append(s.sockets.udp, conn.(*net.UDPConn))
+		}
+		if err := s.addLocals(listener.Addr().(*net.TCPAddr).AddrPort().Addr()); err != nil {
+			return err
+		}
+	}
+	return s.listenHTTP(ctx)
+}
+
+// addLocals notes the addresses under which clients reach a listening address.
+func (s *Server) addLocals(listening netip.Addr) error {
+	if !listening.IsUnspecified() {
+		s.resolver.locals = append(s.resolver.locals, listening.Unmap())
+		return nil
+	}
+	return s.cfg.Host.Do(func() error {
+		addrs, err := net.InterfaceAddrs()
+		if err != nil {
+			return fmt.Errorf("list own addresses: %w", err)
+		}
+		for _, addr := range addrs {
+			ip, ok := netip.AddrFromSlice(addr.(*net.IPNet).IP)
+			if ok && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+				s.resolver.locals = append(s.resolver.locals, ip.Unmap())
+			}
+		}
+		return nil
+	})
+}
