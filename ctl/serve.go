@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"orrery.example.org/controller"
+	"orrery.example.org/dns"
+	"orrery.example.org/node"
+	"orrery.example.org/pki"
+	"orrery.example.org/proxy"
+)
+
+func newServeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve COMPONENT",
+		Short: "Run one component of a cluster in this process",
+		Long: `Run one component of a cluster in this process, until SIGTERM.
+
+Its configuration comes from flags, then ORRERY_* environment variables, then the file
+that --config names, then defaults; configs/ has one commented file per component.`,
+		Example: `  # An API server with its own etcd; it writes a kubeconfig for each other component
+  ctl serve apiserver --config configs/apiserver.yaml
+
+  # The controllers
+  ctl serve controller --config configs/controller.yaml`,
+		Args: cobra.NoArgs,
+		Run:  func(cmd *cobra.Command, _ []string) { _ = cmd.Help() },
+	}
+	cmd.AddCommand(newServeAPIServerCommand(), serveController(), serveNode(), serveProxy(), serveDNS())
+	return cmd
+}
+
+// ClusterAccess is the configuration of components that talk to the API server.
+type ClusterAccess struct {
+	Kubeconfig string `mapstructure:"kubeconfig" usage:"how to reach the API server, and as whom"`
+}
+
+func (a ClusterAccess) client() (*rest.Config, error) {
+	if a.Kubeconfig == "" {
+		return nil, fmt.Errorf("kubeconfig is not set: name the file that ctl serve apiserver wrote for this component")
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", a.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	config.QPS = -1 // as in the lab; see pki.ClientConfig
+	return config, nil
+}
+
+// component makes the subcommand for one. start gets the loaded configuration and
+// returns the Run to run.
+func component[C any](name, short string, defaults C, start func(C, *slog.Logger) (func(context.Context) error, error)) *cobra.Command {
+	cmd := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs}
+	settings := bind(cmd, defaults)
+	cmd.RunE = own(func(cmd *cobra.Command, _ []string) error {
+		config := defaults
+		if err := settings.load(&config); err != nil {
+			return err
+		}
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		slog.SetDefault(log)
+		run, err := start(config, log)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return run(ctx)
+	})
+	return cmd
+}
+
+func serveController() *cobra.Command {
+	type config struct {
+		controller.Config `mapstructure:",squash"`
+		ClusterAccess     `mapstructure:",squash"`
+	}
+	return component("controller", "The controllers and the scheduler", config{Config: controller.Defaults()},
+		func(c config, log *slog.Logger) (func(context.Context) error, error) {
+			var err error
+			if c.Client, err = c.client(); err != nil {
+				return nil, err
+			}
+			c.Log = log
+			manager, err := controller.New(c.Config)
+			if err != nil {
+				return nil, err
+			}
+			return manager.Run, nil
+		})
+}
+
+func serveProxy() *cobra.Command {
+	type config struct {
+		proxy.Config  `mapstructure:",squash"`
+		ClusterAccess `mapstructure:",squash"`
+	}
+	return component("proxy", "The service proxy of this machine", config{Config: proxy.Defaults()},
+		func(c config, log *slog.Logger) (func(context.Context) error, error) {
+			var err error
+			if c.Config.Client, err = c.client(); err != nil {
+				return nil, err
+			}
+			c.Log = log
+			p, err := proxy.New(c.Config)
+			if err != nil {
+				return nil, err
+			}
+			return p.Run, nil
+		})
+}
+
+func serveDNS() *cobra.Command {
+	type config struct {
+		dns.Config    `mapstructure:",squash"`
+		ClusterAccess `mapstructure:",squash"`
+	}
+	return component("dns", "The cluster's DNS server", config{Config: dns.Defaults()},
+		func(c config, log *slog.Logger) (func(context.Context) error, error) {
+			var err error
+			if c.Config.Client, err = c.client(); err != nil {
+				return nil, err
+			}
+			c.Log = log
+			server, err := dns.New(c.Config)
+			if err != nil {
+				return nil, err
+			}
+			return server.Run, nil
+		})
+}
+
+func serveNode() *cobra.Command {
+	type config struct {
+		node.Config   `mapstructure:",squash"`
+		ClusterAccess `mapstructure:",squash"`
+		CertFile      string `mapstructure:"tls-cert-file" usage:"certificate of the agent's HTTPS server"`
+		KeyFile       string `mapstructure:"tls-private-key-file" usage:"its key"`
+		ClientCAFile  string `mapstructure:"client-ca-file" usage:"who signs the certificates of the API server"`
+	}
+	return component("node", "The agent of this machine, as a node", config{Config: node.Defaults()},
+		func(c config, log *slog.Logger) (func(context.Context) error, error) {
+			var err error
+			if c.Config.Client, err = c.client(); err != nil {
+				return nil, err
+			}
+			if c.Serving, err = readPair(c.CertFile, c.KeyFile); err != nil {
+				return nil, err
+			}
+			if c.ClientCA, err = os.ReadFile(c.ClientCAFile); err != nil {
+				return nil, fmt.Errorf("read client-ca-file: %w", err)
+			}
+			c.Log = log
+			agent, err := node.New(c.Config)
+			if err != nil {
+				return nil, err
+			}
+			return agent.Run, nil
+		})
+}
+
+func readPair(certFile, keyFile string) (pair pki.Pair, err error) {
+	if pair.Cert, err = os.ReadFile(certFile); err != nil {
+		return pair, fmt.Errorf("read tls-cert-file: %w", err)
+	}
+	if pair.Key, err = os.ReadFile(keyFile); err != nil {
+		return pair, fmt.Errorf("read tls-private-key-file: %w", err)
+	}
+	return pair, nil
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"orrery.example.org/apiserver"
+	"orrery.example.org/pki"
+)
+
+// apiServerConfig adds to the API server's own configuration where its certificates
+// are kept, and for whom it makes some.
+type apiServerConfig struct {
+	apiserver.Config `mapstructure:",squash"`
+	AdvertiseAddress string   `mapstructure:"advertise-address" usage:"address and port under which the cluster reaches this API server; default: the bind address"`
+	PKIDir           string   `mapstructure:"pki-dir" usage:"directory of the CA and of the kubeconfigs; made on the first start"`
+	Names            []string `mapstructure:"names" usage:"more names and addresses for the server's certificate"`
+	Nodes            []string `mapstructure:"nodes" usage:"NAME=ADDRESS of nodes to make a kubeconfig and a serving certificate for"`
+}
+
+func newServeAPIServerCommand() *cobra.Command {
+	defaults := apiServerConfig{Config: apiserver.Defaults()}
+	return component("apiserver", "The API server, with its own etcd or an external one", defaults,
+		func(c apiServerConfig, log *slog.Logger) (func(context.Context) error, error) {
+			if err := c.complete(); err != nil {
+				return nil, err
+			}
+			c.Log = log
+			server, err := apiserver.New(c.Config)
+			if err != nil {
+				return nil, err
+			}
+			return server.Run, nil
+		})
+}
+
+// complete finds or makes the certificates, and writes a kubeconfig for everyone.
+func (c *apiServerConfig) complete() error {
+	if c.PKIDir == "" {
+		return errors.New("pki-dir is not set: name a directory for the cluster's certificates")
+	}
+	if c.AdvertiseAddress == "" {
+		c.AdvertiseAddress = c.BindAddress
+	}
+	var err error
+	if c.Advertise, err = netip.ParseAddrPort(c.AdvertiseAddress); err != nil {
+		return fmt.Errorf("advertise-address: %w; give an address and a port, e.g. 192.0.2.1:6443", err)
+	}
+	if c.Advertise.Addr().IsUnspecified() {
+		return fmt.Errorf("advertise-address: nobody can reach %s; say under which address the cluster reaches this server", c.Advertise.Addr())
+	}
+	if c.CA, err = pki.LoadOrCreateCA(c.PKIDir, "orrery-ca"); err != nil {
+		return err
+	}
+	request, err := c.servingRequest()
+	if err != nil {
+		return err
+	}
+	if c.Serving, err = c.CA.Issue(request); err != nil {
+		return err
+	}
+	if c.KubeletClient, err = c.CA.Issue(pki.APIServerClient); err != nil {
+		return err
+	}
+	return c.writeKubeconfigs()
+}
+
+func (c *apiServerConfig) servingRequest() (pki.Request, error) {
+	r := pki.Request{User: "kube-apiserver",
+		DNS: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
+		IPs: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, c.Advertise.Addr().AsSlice()}}
+	for _, cidr := range c.ServiceCIDR {
+		prefix, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return r, fmt.Errorf("service-cidr: %w", err)
+		}
+		r.IPs = append(r.IPs, prefix.Masked().Addr().Next().AsSlice()) // the kubernetes Service
+	}
+	for _, name := range c.Names {
+		if ip := net.ParseIP(name); ip != nil {
+			r.IPs = append(r.IPs, ip)
+		} else {
+			r.DNS = append(r.DNS, name)
+		}
+	}
+	return r, nil
+}
+
+func (c *apiServerConfig) writeKubeconfigs() error {
+	clients := map[string]pki.Request{
+		"admin": pki.Admin, "controller": pki.ControllerManager, "proxy": pki.KubeProxy,
+		"dns": pki.ServiceAccount("kube-system", "coredns"),
+	}
+	for _, n := range c.Nodes {
+		name, address, err := parseNode(n)
+		if err != nil {
+			return err
+		}
+		clients["node-"+name] = pki.Node(name)
+		request := pki.Node(name)
+		request.DNS, request.IPs = []string{name}, []net.IP{address.AsSlice()}
+		pair, err := c.CA.Issue(request)
+		if err != nil {
+			return err
+		}
+		if err := pair.Write(c.PKIDir, "node-"+name); err != nil {
+			return fmt.Errorf("write the certificate of node %s: %w", name, err)
+		}
+	}
+	for name, who := range clients {
+		pair, err := c.CA.Issue(who)
+		if err != nil {
+			return err
+		}
+		config := pki.ClientConfig("https://"+c.Advertise.String(), c.CA, pair)
+		if err := pki.WriteKubeconfig(filepath.Join(c.PKIDir, name+".kubeconfig"), name, config); err != nil {
+			return fmt.Errorf("write the kubeconfig of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func parseNode(s string) (name string, address netip.Addr, err error) {
+	name, text, ok := strings.Cut(s, "=")
+	if ok {
+		address, err = netip.ParseAddr(text)
+	}
+	if !ok || err != nil {
+		return "", address, fmt.Errorf("nodes: %q is not NAME=ADDRESS, e.g. node1=192.0.2.11", s)
+	}
+	return name, address, nil
+}
