@@ -1,0 +1,172 @@
+// Package proxy is the node's Service proxy: it watches Services and EndpointSlices and
+// keeps the kernel of its node's network namespace forwarding to the right endpoints.
+//
+// What must be true is decided in proxy/plan, which is pure; how a kernel is told so is
+// the business of a backend (proxy/iptables). This package is the shell around them: the
+// informers, the loop that coalesces events into syncs, the repair of what others did to
+// the rules, health and metrics.
+//
+// Upstream counterpart: kube-proxy, cmd/kube-proxy and pkg/proxy of
+// kubernetes/kubernetes.
+//
+// Kubernetes: upstream waits a second between syncs and 30 seconds after a failure. Here
+// a sync starts with the event that asks for it, events that come while one runs share
+// the next, and failures are retried with growing delay. A changed address of the node
+// leads to a new plan where upstream restarts.
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"orrery.example.org/host"
+	"orrery.example.org/proxy/plan"
+)
+
+// Config is what a Proxy needs to know.
+type Config struct {
+	NodeName   string   `mapstructure:"node-name"`
+	Mode       string   `mapstructure:"mode"`        // "iptables"
+	IPFamilies []string `mapstructure:"ip-families"` // "IPv4", "IPv6"
+
+	// DetectLocalMode is how Pods of this node are told from other clients: ClusterCIDR,
+	// NodeCIDR, BridgeInterface or InterfaceNamePrefix.
+	DetectLocalMode        string `mapstructure:"detect-local-mode"`
+	ClusterCIDR            string `mapstructure:"cluster-cidr"` // at most one per family, separated by a comma
+	BridgeInterface        string `mapstructure:"bridge-interface"`
+	PodInterfaceNamePrefix string `mapstructure:"pod-interface-name-prefix"`
+
+	MasqueradeAll      bool     `mapstructure:"masquerade-all"`
+	MasqueradeBit      int      `mapstructure:"masquerade-bit"`
+	NodePortAddresses  []string `mapstructure:"nodeport-addresses"` // CIDRs or "primary"; none: all addresses
+	LocalhostNodePorts bool     `mapstructure:"localhost-nodeports"`
+	IPTablesVariant    string   `mapstructure:"iptables-variant"` // "nft", "legacy"; "": what the machine is set to
+
+	MinSyncPeriod  time.Duration `mapstructure:"min-sync-period"`  // the least time between two syncs
+	SyncPeriod     time.Duration `mapstructure:"sync-period"`      // how often the kernel's rules are checked
+	FullSyncPeriod time.Duration `mapstructure:"full-sync-period"` // how often, where there are too many to check
+	CleanupOnExit  bool          `mapstructure:"cleanup-on-exit"`  // rules stay otherwise: the node goes on serving
+
+	HealthzBindAddress string `mapstructure:"healthz-bind-address"` // "": none
+	MetricsBindAddress string `mapstructure:"metrics-bind-address"` // "": none
+
+	Host   *host.Host   `mapstructure:"-"`
+	Client *rest.Config `mapstructure:"-"`
+	Log    *slog.Logger `mapstructure:"-"`
+}
+
+// Defaults is a Config that lacks only NodeName and Client.
+func Defaults() Config {
+	return Config{
+		Mode:               "iptables",
+		IPFamilies:         []string{string(plan.IPv4)},
+		DetectLocalMode:    "ClusterCIDR",
+		ClusterCIDR:        "10.244.0.0/16",
+		MasqueradeBit:      14,
+		LocalhostNodePorts: true,
+		SyncPeriod:         30 * time.Second,
+		FullSyncPeriod:     time.Hour,
+		HealthzBindAddress: "0.0.0.0:10256",
+		MetricsBindAddress: "127.0.0.1:10249",
+	}
+}
+
+// validate says everything that is wrong with the Config at once.
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.NodeName == "" {
+		bad("node-name is missing")
+	}
+	if c.Mode != "iptables" {
+		bad("mode %q is unknown; there is: iptables", c.Mode)
+	}
+	if !slices.Contains([]string{"", "nft", "legacy"}, c.IPTablesVariant) {
+		bad("iptables-variant %q is unknown; there are: nft, legacy", c.IPTablesVariant)
+	}
+	if c.MasqueradeBit < 0 || c.MasqueradeBit > 31 {
+		bad("masquerade-bit %d is not within 0 and 31", c.MasqueradeBit)
+	}
+	if len(c.IPFamilies) == 0 {
+		bad("ip-families is empty")
+	}
+	for _, f := range c.IPFamilies {
+		if f != string(plan.IPv4) && f != string(plan.IPv6) {
+			bad("ip-families: %q is unknown; there are: IPv4, IPv6", f)
+		}
+	}
+	if c.SyncPeriod <= 0 || c.FullSyncPeriod <= 0 {
+		bad("sync-period and full-sync-period must be positive")
+	}
+	if _, err := c.nodePortPrefixes(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, f := range c.IPFamilies {
+		if _, err := c.local(plan.Family(f), ""); err != nil {
+			errs = append(errs, err)
+			break
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("proxy configuration: %w", err)
+	}
+	return nil
+}
+
+// local says how to tell a Pod of this node from other clients (P25). podCIDRs are the
+// node's own, for the mode NodeCIDR.
+func (c *Config) local(family plan.Family, podCIDRs string) (plan.Local, error) {
+	switch c.DetectLocalMode {
+	case "ClusterCIDR":
+		cidr, err := firstOf(family, c.ClusterCIDR)
+		return plan.Local{CIDR: cidr}, err
+	case "NodeCIDR":
+		cidr, err := firstOf(family, podCIDRs)
+		return plan.Local{CIDR: cidr}, err
+	case "BridgeInterface":
+		return plan.Local{Interface: c.BridgeInterface}, nil
+	case "InterfaceNamePrefix":
+		return plan.Local{Interface: c.PodInterfaceNamePrefix + "+"}, nil
+	}
+	return plan.Local{}, fmt.Errorf("detect-local-mode %q is unknown; there are: ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix", c.DetectLocalMode)
+}
+
+// firstOf is the first CIDR of a family in a list, invalid if there is none.
+func firstOf(family plan.Family, list string) (netip.Prefix, error) {
+	for text := range strings.SplitSeq(list, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		cidr, err := netip.ParsePrefix(text)
+		if err != nil {
+			return cidr, fmt.Errorf("cluster-cidr: %w", err)
+		}
+		if cidr.Addr().Is4() == (family == plan.IPv4) {
+			return cidr.Masked(), nil
+		}
+	}
+	return netip.Prefix{}, nil
+}
+
+// nodePortPrefixes parses NodePortAddresses; "primary" is left to the node's own IP.
+func (c *Config) nodePortPrefixes() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range c.NodePortAddresses {
+		if text == "primary" {
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("nodeport-addresses: %w", err)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
