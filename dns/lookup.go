@@ -48,7 +48,7 @@ func (r *resolver) zoneOf(qname string) (string, bool) {
 
 // lookup finds what a name stands for, relative to its zone. A name may exist and
 // stand for nothing, as that of a Namespace does.
-func (r *resolver) lookup(v *view, relative string) (found []record, exists bool) {
+func (r *resolver) lookup(v *view, zone, relative string) (found []record, exists bool) {
 	switch relative {
 	case "", "svc", "pod":
 		return nil, true
@@ -60,7 +60,7 @@ func (r *resolver) lookup(v *view, relative string) (found []record, exists bool
 	}
 	n, ok := parseName(relative)
 	switch {
-	case !ok || !v.namespaces[n.namespace]:
+	case !ok || zone != r.domain || !v.namespaces[n.namespace]:
 		return nil, false
 	case n.kind == "pod":
 		return r.lookupPod(v, &n)

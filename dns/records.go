@@ -61,16 +61,16 @@ func (r *resolver) answer(v *view, q dns.Question) answer {
 			a.records = []dns.RR{&dns.TXT{Hdr: header(q.Name, dns.TypeTXT, schemaTTL), Txt: []string{schemaVersion}}}
 		}
 	case dns.TypePTR:
-		a.records, exists = r.ptr(v, q.Name, qname, relative)
+		a.records, exists = r.ptr(v, q.Name, zone, relative)
 	case dns.TypeNS:
 		if relative == "" {
 			a.records, a.extra = r.ns(v, q.Name)
 			break
 		}
-		_, exists = r.lookup(v, relative)
+		_, exists = r.lookup(v, zone, relative)
 	default:
 		var found []record
-		if found, exists = r.lookup(v, relative); exists {
+		if found, exists = r.lookup(v, zone, relative); exists {
 			r.render(v, &a, q, found)
 		}
 	}
@@ -130,7 +130,7 @@ func (r *resolver) follow(v *view, a *answer, q dns.Question, target string) {
 		return
 	}
 	relative := strings.TrimSuffix(strings.ToLower(target[:len(target)-len(a.zone)]), ".")
-	found, _ := r.lookup(v, relative)
+	found, _ := r.lookup(v, r.domain, relative)
 	before := len(a.records)
 	a.records = append(a.records, cname)
 	r.addresses(v, a, dns.Question{Name: target, Qtype: q.Qtype, Qclass: q.Qclass}, found)
@@ -172,10 +172,10 @@ func (r *resolver) srv(a *answer, qname string, found []record) {
 }
 
 // ptr answers a PTR question: the Service that has the address, else the endpoints.
-func (r *resolver) ptr(v *view, owner, qname, relative string) (records []dns.RR, exists bool) {
-	addr, ok := reversed(qname)
+func (r *resolver) ptr(v *view, owner, zone, relative string) (records []dns.RR, exists bool) {
+	addr, ok := reversed(strings.ToLower(owner))
 	if !ok {
-		_, exists = r.lookup(v, relative)
+		_, exists = r.lookup(v, zone, relative)
 		return nil, exists
 	}
 	var targets []string
