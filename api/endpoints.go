@@ -18,6 +18,7 @@ var endpoints = define(Kind{
 	Namespaced:     true,
 	CreateOnUpdate: true,
 	ValidateName:   apivalidation.NameIsDNSSubdomain,
+	Deprecated:     "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 	Columns: []Column{
 		nameColumn(),
 		column("Endpoints", doc(corev1.Endpoints{}, "subsets"), func(e *corev1.Endpoints) any { return endpointsCell(e) }),
@@ -26,9 +27,6 @@ var endpoints = define(Kind{
 }, Rules[corev1.Endpoints]{
 	Default:  defaultEndpoints,
 	Validate: validateEndpoints,
-	Warnings: func(*corev1.Endpoints) []string {
-		return []string{"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
-	},
 })
 
 func defaultEndpoints(e *corev1.Endpoints) {

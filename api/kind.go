@@ -77,6 +77,8 @@ type Kind struct {
 
 	TTL time.Duration // objects expire this long after their last write; 0: never
 
+	Deprecated string // Warning header on every request; empty: none
+
 	StatusOnCreate bool // the creator's status counts: nodes register themselves
 	CreateOnUpdate bool // a PUT to a name that does not exist creates it
 	Conditional    bool // an update must say which resourceVersion it replaces

@@ -1,15 +1,16 @@
 package api
 
 import (
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// What a Service needs of the cluster's ranges. The API server allocates and releases
-// between PrepareForCreate (or PrepareForUpdate) and the check; here is only what is
-// needed and what is kept.
+// What a Service needs of the cluster's ranges. The API server allocates and releases,
+// and settles the IP families, between PrepareForCreate (or PrepareForUpdate) and the
+// check; here is only what is needed and what is kept.
 
 // ServiceNeedsClusterIP tells whether the type has a clusterIP at all. It may be "None".
 func ServiceNeedsClusterIP(s *corev1.Service) bool {
@@ -106,4 +107,18 @@ func sameNodePorts(a, b *corev1.ServiceSpec) bool {
 		return s
 	}
 	return ports(a).Equal(ports(b))
+}
+
+func policyOf(s *corev1.Service) corev1.IPFamilyPolicy {
+	if s.Spec.IPFamilyPolicy == nil {
+		return ""
+	}
+	return *s.Spec.IPFamilyPolicy
+}
+
+func familyOf(ip string) corev1.IPFamily {
+	if addr, err := netip.ParseAddr(ip); err == nil && addr.Is6() {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
 }

@@ -1,0 +1,212 @@
+package api
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Limits of a resolv.conf.
+const (
+	maxNameservers = 3
+	maxSearches    = 32
+	maxSearchChars = 2048
+)
+
+func validatePod(p *corev1.Pod) field.ErrorList {
+	spec, at := &p.Spec, field.NewPath("spec")
+	errs := validateStoredPod(p)
+	if len(spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(at.Child("ephemeralContainers"), "cannot be set on create"))
+	}
+	if spec.NodeName != "" && len(spec.SchedulingGates) > 0 {
+		errs = append(errs, field.Forbidden(at.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
+	}
+	return append(errs, validatePriority(spec, at)...)
+}
+
+// validatePriority is the Priority admission plugin's part.
+func validatePriority(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	priority, known := systemPriority[spec.PriorityClassName]
+	if spec.PriorityClassName != "" && !known {
+		return field.ErrorList{field.Forbidden(at.Child("priorityClassName"),
+			fmt.Sprintf("no PriorityClass with name %s was found", spec.PriorityClassName))}
+	}
+	if spec.Priority != nil && *spec.Priority != priority {
+		return field.ErrorList{field.Forbidden(at.Child("priority"), fmt.Sprintf("the integer value of priority (%d) must not be provided in pod spec; "+
+			"priority admission controller computed %d from the given PriorityClass name", *spec.Priority, priority))}
+	}
+	return nil
+}
+
+// validateStoredPod is what holds for a Pod at any time.
+func validateStoredPod(p *corev1.Pod) field.ErrorList {
+	at := field.NewPath("spec")
+	errs := validatePodSpec(&p.Spec, at)
+	for name, list := range map[string][]corev1.Container{"containers": p.Spec.Containers, "initContainers": p.Spec.InitContainers} {
+		for i := range list {
+			errs = append(errs, trimmed(list[i].Image, at.Child(name).Index(i).Child("image"))...)
+			if p.Spec.HostNetwork {
+				errs = append(errs, validateHostPorts(list[i].Ports, at.Child(name).Index(i).Child("ports"))...)
+			}
+		}
+	}
+	return errs
+}
+
+func trimmed(value string, at *field.Path) field.ErrorList {
+	if value == strings.TrimSpace(value) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, value, "must not have leading or trailing whitespace")}
+}
+
+func validateHostPorts(ports []corev1.ContainerPort, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, p := range ports {
+		if p.HostPort != p.ContainerPort {
+			errs = append(errs, field.Invalid(at.Index(i).Child("hostPort"), p.HostPort, "must match `containerPort` when `hostNetwork` is true"))
+		}
+	}
+	return errs
+}
+
+// validatePodSpec is for Pods and templates.
+//
+// Kubernetes: affinity, topology spread constraints, resource claims and most of the
+// security contexts are checked too; here nothing acts on them.
+func validatePodSpec(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	volumes, errs := validateVolumes(spec.Volumes, at.Child("volumes"))
+	errs = append(errs, validateContainers(spec, volumes, at)...)
+	errs = append(errs, oneOf(spec.RestartPolicy, at.Child("restartPolicy"),
+		corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
+	errs = append(errs, oneOf(spec.DNSPolicy, at.Child("dnsPolicy"),
+		corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
+	errs = append(errs, validatePodDNS(spec, at.Child("dnsConfig"))...)
+	errs = append(errs, metavalidation.ValidateLabels(spec.NodeSelector, at.Child("nodeSelector"))...)
+	errs = append(errs, validatePodNames(spec, at)...)
+	if d := spec.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > math.MaxInt32) {
+		errs = append(errs, field.Invalid(at.Child("activeDeadlineSeconds"), *d, validation.InclusiveRangeError(1, math.MaxInt32)))
+	}
+	errs = append(errs, validateTolerations(spec.Tolerations, at.Child("tolerations"))...)
+	for i, a := range spec.HostAliases {
+		at := at.Child("hostAliases").Index(i)
+		errs = append(errs, ipAddress(a.IP, at.Child("ip"))...)
+		for j, name := range a.Hostnames {
+			errs = append(errs, dnsSubdomain(name, at.Child("hostnames").Index(j))...)
+		}
+	}
+	for i, g := range spec.ReadinessGates {
+		errs = append(errs, qualifiedName(string(g.ConditionType), at.Child("readinessGates").Index(i).Child("conditionType"))...)
+	}
+	gates := sets.New[string]()
+	for i, g := range spec.SchedulingGates {
+		errs = append(errs, qualifiedName(g.Name, at.Child("schedulingGates").Index(i))...)
+		errs = append(errs, unique(g.Name, gates, at.Child("schedulingGates").Index(i))...)
+	}
+	if p := spec.PreemptionPolicy; p != nil {
+		errs = append(errs, oneOf(*p, at.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
+	}
+	return errs
+}
+
+// validatePodNames checks the names that a Pod refers to or carries.
+func validatePodNames(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	check := func(name, value string, rule func(string, *field.Path) field.ErrorList) {
+		if value != "" {
+			errs = append(errs, rule(value, at.Child(name))...)
+		}
+	}
+	check("serviceAccountName", spec.ServiceAccountName, dnsSubdomain)
+	check("nodeName", spec.NodeName, dnsSubdomain)
+	check("priorityClassName", spec.PriorityClassName, dnsSubdomain)
+	check("hostname", spec.Hostname, dnsLabel)
+	check("subdomain", spec.Subdomain, dnsLabel)
+	if c := spec.RuntimeClassName; c != nil {
+		errs = append(errs, invalid(at.Child("runtimeClassName"), *c, apivalidation.NameIsDNSSubdomain(*c, false))...)
+	}
+	return errs
+}
+
+func validatePodDNS(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	config := spec.DNSConfig
+	if spec.DNSPolicy == corev1.DNSNone {
+		if config == nil {
+			return field.ErrorList{field.Required(at, "must provide `dnsConfig` when `dnsPolicy` is None")}
+		}
+		if len(config.Nameservers) == 0 {
+			return field.ErrorList{field.Required(at.Child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None")}
+		}
+	}
+	if config == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if servers := at.Child("nameservers"); len(config.Nameservers) > maxNameservers {
+		errs = append(errs, field.Invalid(servers, config.Nameservers, fmt.Sprintf("must not have more than %d nameservers", maxNameservers)))
+	}
+	for i, ns := range config.Nameservers {
+		errs = append(errs, ipAddress(ns, at.Child("nameservers").Index(i))...)
+	}
+	searches := at.Child("searches")
+	if len(config.Searches) > maxSearches {
+		errs = append(errs, field.Invalid(searches, config.Searches, fmt.Sprintf("must not have more than %d search paths", maxSearches)))
+	}
+	if len(strings.Join(config.Searches, " ")) > maxSearchChars {
+		errs = append(errs, field.Invalid(searches, config.Searches,
+			fmt.Sprintf("must not have more than %d characters (including spaces) in the search list", maxSearchChars)))
+	}
+	for i, s := range config.Searches {
+		if s = strings.TrimSuffix(s, "."); s != "" {
+			errs = append(errs, invalid(searches.Index(i), s, validation.IsDNS1123SubdomainWithUnderscore(s))...)
+		}
+	}
+	for i, o := range config.Options {
+		if o.Name == "" {
+			errs = append(errs, field.Required(at.Child("options").Index(i), "must not be empty"))
+		}
+	}
+	return errs
+}
+
+func validateTolerations(tolerations []corev1.Toleration, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, t := range tolerations {
+		at := at.Index(i)
+		if t.Key != "" {
+			errs = append(errs, metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
+		} else if t.Operator != corev1.TolerationOpExists {
+			errs = append(errs, field.Invalid(at.Child("operator"), t.Operator,
+				"operator must be Exists when `key` is empty, which means \"match all values and all keys\""))
+		}
+		if t.TolerationSeconds != nil && t.Effect != corev1.TaintEffectNoExecute {
+			errs = append(errs, field.Invalid(at.Child("effect"), t.Effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"))
+		}
+		switch t.Operator {
+		case corev1.TolerationOpEqual, "":
+			if wrong := validation.IsValidLabelValue(t.Value); len(wrong) > 0 {
+				errs = append(errs, field.Invalid(at.Child("operator"), t.Value, strings.Join(wrong, ";")))
+			}
+		case corev1.TolerationOpExists:
+			if t.Value != "" {
+				errs = append(errs, field.Invalid(at.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'"))
+			}
+		default:
+			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator,
+				[]corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
+		}
+		if t.Effect != "" {
+			errs = append(errs, oneOf(t.Effect, at.Child("effect"), corev1.TaintEffectNoSchedule,
+				corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
+		}
+	}
+	return errs
+}
