@@ -83,6 +83,11 @@ func (s *Server) Run(ctx context.Context) error {
 		s.sockets.close()
 		return err
 	}
+	return s.serve(ctx)
+}
+
+// serve runs what Run has opened the sockets for.
+func (s *Server) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, s.sockets.close)
 	defer stop()
