@@ -1,0 +1,179 @@
+package apiserver
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/gorilla/mux"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"orrery.example.org/api"
+	"orrery.example.org/apiserver/alloc"
+	"orrery.example.org/apiserver/auth"
+	"orrery.example.org/apiserver/store"
+)
+
+// handlers is everything that answers requests.
+type handlers struct {
+	kinds     []*api.Kind
+	resources map[schema.GroupVersionResource]*resource
+	advertise string // host:port
+	alloc     *alloc.Allocator
+	nodes     *nodeClient
+
+	authn auth.Authenticator
+	authz auth.Authorizer
+
+	health   *health
+	metrics  *metrics
+	started  <-chan struct{} // closed when the cluster's own objects exist
+	stopping chan struct{}   // closed when long requests should end
+	active   sync.WaitGroup  // requests, hijacked connections included
+	log      *slog.Logger
+}
+
+// resource is one kind under one group version.
+type resource struct {
+	kind    *api.Kind
+	version *api.Version
+	objects *store.Collection
+}
+
+// collect finds the resources of all kinds.
+func collect(s *store.Store, kinds []*api.Kind) map[schema.GroupVersionResource]*resource {
+	all := map[schema.GroupVersionResource]*resource{}
+	for _, k := range kinds {
+		for i := range k.Versions {
+			v := &k.Versions[i]
+			all[v.GroupVersion().WithResource(k.Resource)] = &resource{k, v, s.Collection(k)}
+		}
+	}
+	return all
+}
+
+// core finds a resource of the core group, which always exists.
+func (h *handlers) core(name string) *resource {
+	return h.resources[schema.GroupVersionResource{Version: "v1", Resource: name}]
+}
+
+// call is one request for a resource on its way through a verb.
+type call struct {
+	*resource
+	view
+	w http.ResponseWriter
+	r *http.Request
+
+	namespace, name, subresource string
+	user                         *auth.User
+	warned                       []string // the warnings sent so far
+}
+
+// view is what a path shows of a stored object and how it writes it back: the object
+// itself, its status, its scale or a namespace's finalizers. get, update and patch are
+// the same for all of them.
+type view struct {
+	body *api.Version // what bodies are
+	show func(stored api.Object) api.Object
+
+	// merge makes the successor of old from a body, which it may change; check says
+	// what is wrong with it; grant fills in what must be allocated, nil if nothing.
+	merge func(body, old api.Object) api.Object
+	check func(next, old api.Object) field.ErrorList
+	grant granter
+}
+
+// granter gives next the values it lacks.
+type granter func(next, old api.Object, taken alloc.Taken) (alloc.Grant, error)
+
+// verb is one thing that can be done to a resource.
+type verb func(h *handlers, c *call) error
+
+var (
+	collectionVerbs = map[string]verb{
+		"list": (*handlers).list, "watch": (*handlers).watch,
+		"create": (*handlers).create, "deletecollection": (*handlers).deleteCollection,
+	}
+	objectVerbs = map[string]verb{
+		"get": (*handlers).get, "update": (*handlers).update,
+		"patch": (*handlers).patch, "delete": (*handlers).delete,
+	}
+	viewVerbs = map[string]verb{
+		"get": (*handlers).get, "update": (*handlers).update, "patch": (*handlers).patch,
+	}
+)
+
+// serveResource answers a request for a resource.
+func (h *handlers) serveResource(w http.ResponseWriter, r *http.Request) error {
+	a := attributes(r)
+	res := h.resources[schema.GroupVersionResource{Group: a.Group, Version: a.Version, Resource: a.Resource}]
+	c := &call{resource: res, w: w, r: r, namespace: unescape(mux.Vars(r)["namespace"]), name: a.Name, subresource: a.Subresource, user: a.User}
+	if res == nil || (c.namespace != "" && !res.kind.Namespaced) || (c.namespace == "" && c.name != "" && res.kind.Namespaced) {
+		*a = auth.Attributes{User: a.User, Verb: a.Verb, Path: a.Path} // metrics shall not count what doesn't exist
+		return errNoSuchPath()
+	}
+	select {
+	case <-h.started: // who comes early waits a moment instead of finding no namespaces
+	case <-c.ctx().Done():
+		return c.ctx().Err()
+	}
+	run, err := h.verb(c, a.Verb)
+	if err != nil {
+		return err
+	}
+	return run(h, c)
+}
+
+// verb finds what to do, and through which view.
+func (h *handlers) verb(c *call, name string) (verb, error) {
+	verbs := objectVerbs
+	switch {
+	case c.subresource != "":
+		var ok bool
+		if verbs, ok = h.subresource(c); !ok {
+			return nil, errNoSuchPath()
+		}
+	case c.name == "":
+		verbs = collectionVerbs
+		c.view = h.objectView(c.resource)
+		if c.kind.Namespaced && c.namespace == "" && name != "list" && name != "watch" {
+			return nil, errMethodNotAllowed() // writes name their namespace
+		}
+	default:
+		c.view = h.objectView(c.resource)
+	}
+	if run := verbs[name]; run != nil {
+		return run, nil
+	}
+	return nil, errMethodNotAllowed()
+}
+
+// objectView shows the whole object. Writing through it leaves the status alone.
+func (h *handlers) objectView(res *resource) view {
+	v := view{
+		body: res.version,
+		show: func(o api.Object) api.Object { return served(res.version, o) },
+		merge: func(body, old api.Object) api.Object {
+			next := stored(res.version, body)
+			res.kind.PrepareForUpdate(next, old)
+			return next
+		},
+		check: res.kind.CheckUpdate,
+	}
+	if res.kind == h.core("services").kind {
+		v.grant = h.grantService
+	}
+	return v
+}
+
+// stored converts from a served version to the stored one.
+func stored(v *api.Version, o api.Object) api.Object {
+	if v.ToStorage == nil {
+		return o
+	}
+	return v.ToStorage(o)
+}
+
+func (c *call) ctx() context.Context { return c.r.Context() }

@@ -1,0 +1,72 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// status is the one error table: whatever went wrong, a client sees a metav1.Status
+// with upstream's reason, message and code.
+func status(err error) *metav1.Status {
+	var known apierrors.APIStatus
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &known):
+		s := known.Status()
+		return &s
+	case errors.As(err, &tooLarge):
+		return statusOf(apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", tooLarge.Limit)))
+	case errors.Is(err, context.DeadlineExceeded):
+		return statusOf(apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0))
+	case errors.Is(err, context.Canceled):
+		// Who asked has gone; the code is for the metrics.
+		return &metav1.Status{Status: metav1.StatusFailure, Code: 499, Message: err.Error(), Reason: "ClientClosedRequest"}
+	}
+	return &metav1.Status{
+		Status:  metav1.StatusFailure,
+		Code:    http.StatusInternalServerError,
+		Reason:  metav1.StatusReasonInternalError,
+		Message: "Internal error occurred: " + err.Error(),
+		Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Message: err.Error()}}},
+	}
+}
+
+func statusOf(e *apierrors.StatusError) *metav1.Status { return &e.ErrStatus }
+
+// failure makes an error for which apimachinery has no constructor.
+func failure(code int, reason metav1.StatusReason, format string, args ...any) *apierrors.StatusError {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: fmt.Sprintf(format, args...),
+	}}
+}
+
+// The errors of paths and media types.
+func errNoSuchPath() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status:  metav1.StatusFailure,
+		Code:    http.StatusNotFound,
+		Reason:  metav1.StatusReasonNotFound,
+		Message: "the server could not find the requested resource",
+		Details: &metav1.StatusDetails{},
+	}}
+}
+
+func errMethodNotAllowed() error {
+	return failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
+		"the server does not allow this method on the requested resource")
+}
+
+func errNotAcceptable(accepted string) error {
+	return failure(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
+		"only the following media types are accepted: %s", accepted)
+}
+
+func errUnsupportedMedia(accepted string) error {
+	return failure(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
+		"the body of the request was in an unknown format - accepted media types include: %s", accepted)
+}

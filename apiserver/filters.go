@@ -1,0 +1,150 @@
+package apiserver
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"orrery.example.org/apiserver/auth"
+)
+
+type attributesKey struct{}
+
+// attributes are what a request is about. Each filter adds what it finds out.
+func attributes(r *http.Request) *auth.Attributes {
+	return r.Context().Value(attributesKey{}).(*auth.Attributes)
+}
+
+// record is the outermost filter: it measures, and turns a panic into a 500.
+func (h *handlers) record(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := &auth.Attributes{Path: r.URL.Path}
+		r = r.WithContext(context.WithValue(r.Context(), attributesKey{}, a))
+		rec := &recorder{ResponseWriter: w}
+		start := time.Now()
+		h.active.Add(1)
+		defer h.active.Done()
+		done := h.metrics.begin()
+		defer func() {
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
+				h.log.Error("a handler panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					h.fail(rec, r, errors.New("This request caused apiserver to panic. Look in the logs for details."))
+					p = nil
+				}
+			}
+			done(a, rec.code(), time.Since(start), r)
+			if p != nil {
+				panic(http.ErrAbortHandler) // half an answer is out: only cutting it off is honest
+			}
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+// authenticate finds out who is asking.
+func (h *handlers) authenticate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, err := h.authn.Authenticate(r)
+		if err != nil {
+			h.log.Warn("unable to authenticate a request", "path", r.URL.Path, "err", err)
+			h.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
+			return
+		}
+		attributes(r).User = user
+		next.ServeHTTP(w, r)
+	})
+}
+
+// authorize asks whether the user may do what the route found the request to be.
+//
+// Kubernetes: an anonymous request that isn't allowed is a 403 there, and a 401 only
+// with --anonymous-auth=false. Here nothing but health is open to anybody, and 401
+// says better what is missing.
+func (h *handlers) authorize(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := attributes(r)
+		describe(a, r)
+		allowed, reason, err := h.authz.Authorize(r.Context(), *a)
+		switch {
+		case err != nil:
+			h.fail(w, r, fmt.Errorf("authorize: %w", err))
+		case !allowed && a.User.Name == auth.Anonymous:
+			h.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
+		case !allowed:
+			h.fail(w, r, errForbidden(a, reason))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// errForbidden says what was not allowed, in upstream's words.
+func errForbidden(a *auth.Attributes, reason string) error {
+	if reason != "" {
+		reason = ": " + reason
+	}
+	if a.Resource == "" {
+		return failure(http.StatusForbidden, "Forbidden", "forbidden: User %q cannot %s path %q%s", a.User.Name, a.Verb, a.Path, reason)
+	}
+	resource, scope := a.Resource, " at the cluster scope"
+	if a.Subresource != "" {
+		resource += "/" + a.Subresource
+	}
+	if a.Namespace != "" {
+		scope = fmt.Sprintf(" in the namespace %q", a.Namespace)
+	}
+	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name,
+		fmt.Errorf("User %q cannot %s resource %q in API group %q%s%s", a.User.Name, a.Verb, resource, a.Group, scope, reason))
+}
+
+// recorder remembers the status of the answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(code int) {
+	if w.status == 0 {
+		w.status = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *recorder) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush implements http.Flusher, which httputil.ReverseProxy asks for.
+func (w *recorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// Hijack hands the connection to whoever upgrades it.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return conn, rw, err
+}

@@ -1,0 +1,126 @@
+package apiserver
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orrery.example.org/api"
+	"orrery.example.org/apiserver/store"
+)
+
+// get answers with one object, or what the path shows of it.
+func (h *handlers) get(c *call) error {
+	v, err := c.objects.Get(c.ctx(), c.namespace, c.name, c.r.URL.Query().Get("resourceVersion") == "0")
+	if err != nil {
+		return err
+	}
+	return c.respond(http.StatusOK, v)
+}
+
+// list answers with a snapshot of the collection.
+func (h *handlers) list(c *call) error {
+	o, err := c.listOptions(false)
+	if err != nil {
+		return err
+	}
+	a, err := negotiate(c.r, true)
+	if err != nil {
+		return err
+	}
+	found, err := c.objects.List(c.ctx(), storeListOptions(c, o))
+	if err != nil {
+		return err
+	}
+	meta := metav1.ListMeta{
+		ResourceVersion:    strconv.FormatInt(found.Revision, 10),
+		Continue:           found.Continue,
+		RemainingItemCount: found.Remaining,
+	}
+	if a.table() {
+		return c.respondTable(a, found.Items, meta)
+	}
+	f := c.form(a)
+	pieces, err := f.list(found.Items, meta)
+	if err != nil {
+		return err
+	}
+	return c.write(http.StatusOK, f, pieces)
+}
+
+// storeListOptions reads the rules of resourceVersion: none is the newest state, "0"
+// whatever the cache has, a number that state or a newer one, or exactly that one. A
+// number with a limit but no resourceVersionMatch means exactly, for historic reasons.
+func storeListOptions(c *call, o listOptions) store.ListOptions {
+	exact := o.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
+		(o.ResourceVersionMatch == "" && o.Limit > 0 && o.revision > 0)
+	return store.ListOptions{
+		Namespace:   c.namespace,
+		Match:       o.match.filter(),
+		Revision:    o.revision,
+		AnyRevision: o.ResourceVersion == "0",
+		Exact:       exact,
+		Limit:       o.Limit,
+		Continue:    o.Continue,
+	}
+}
+
+// list writes items one after the other; see form.
+func (f *form) list(items []*store.Version, meta metav1.ListMeta) ([][]byte, error) {
+	if f.media == protobufMedia {
+		return f.protobufList(items, meta)
+	}
+	head, err := json.Marshal(meta)
+	if err != nil {
+		return nil, err
+	}
+	pieces := make([][]byte, 0, 3*len(items)+4)
+	pieces = append(pieces, typeHead(f.listGVK), []byte(`"metadata":`), head, []byte(`,"items":[`))
+	for i, v := range items {
+		item, err := f.item(v)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			pieces = append(pieces, comma)
+		}
+		if f.typed {
+			pieces = append(pieces, f.single(item)...)
+		} else {
+			pieces = append(pieces, item)
+		}
+	}
+	return append(pieces, []byte(`]}`)), nil
+}
+
+var comma = []byte{','}
+
+// protobufList: every list type has its metadata as field 1 and its items as field 2.
+func (f *form) protobufList(items []*store.Version, meta metav1.ListMeta) ([][]byte, error) {
+	head, err := meta.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	head = appendField(nil, 1, head)
+	size := len(head)
+	pieces := make([][]byte, 0, 2*len(items)+4)
+	pieces = append(pieces, unknownHead(f.listGVK), nil, head)
+	for _, v := range items {
+		item, err := f.item(v)
+		if err != nil {
+			return nil, err
+		}
+		tag := binary.AppendUvarint([]byte{2<<3 | 2}, uint64(len(item)))
+		size += len(tag) + len(item)
+		pieces = append(pieces, tag, item)
+	}
+	pieces[1] = binary.AppendUvarint(nil, uint64(size))
+	return append(pieces, unknownTail), nil
+}
+
+// showing makes a version of an object that isn't the stored one, so that it can be
+// written down like one.
+func showing(o api.Object) *store.Version { return &store.Version{Object: o} }

@@ -1,0 +1,150 @@
+package apiserver
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"orrery.example.org/apiserver/store"
+)
+
+// respond answers with a version of an object, as the client wants to see it.
+func (c *call) respond(code int, v *store.Version) error {
+	a, err := negotiate(c.r, true)
+	if err != nil {
+		return err
+	}
+	if a.table() {
+		return c.respondTable(a, []*store.Version{v}, metav1.ListMeta{ResourceVersion: v.Object.GetResourceVersion()})
+	}
+	if c.body != c.version { // a Scale
+		v = showing(c.show(v.Object))
+	}
+	f := c.form(a)
+	item, err := f.item(v)
+	if err != nil {
+		return err
+	}
+	return c.write(code, f, f.single(item))
+}
+
+// form is how to write the call's view for a client that accepts a.
+func (c *call) form(a accept) *form {
+	if a.partialObject() {
+		return metadataOnly(c.body, a.as.GroupVersion(), a.media)
+	}
+	return whole(c.body, a.media)
+}
+
+// respondObject answers with something that isn't stored.
+func (c *call) respondObject(code int, o runtime.Object, gvk schema.GroupVersionKind) error {
+	return respondObject(c.w, c.r, code, o, gvk)
+}
+
+func respondObject(w http.ResponseWriter, r *http.Request, code int, o runtime.Object, gvk schema.GroupVersionKind) error {
+	a, err := negotiate(r, false)
+	if err != nil {
+		return err
+	}
+	body, err := object(o, gvk, a.media)
+	if err != nil {
+		return err
+	}
+	return write(w, r, code, a.media, [][]byte{body})
+}
+
+// fail answers with the Status of an error, in the client's media type if it has one.
+func (h *handlers) fail(w http.ResponseWriter, r *http.Request, err error) {
+	s := status(err)
+	if s.Code >= http.StatusInternalServerError {
+		h.log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	if d := s.Details; d != nil && d.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(d.RetryAfterSeconds)))
+	}
+	a, notAcceptable := negotiate(r, false)
+	if notAcceptable != nil {
+		a = accept{}
+	}
+	body, encodeErr := object(s, metav1.SchemeGroupVersion.WithKind("Status"), a.media)
+	if encodeErr != nil {
+		h.log.Error("cannot encode a Status", "err", encodeErr)
+	}
+	_ = write(w, r, int(s.Code), a.media, [][]byte{body}) // who doesn't listen misses it
+}
+
+// write finishes the pieces if they need it and sends them.
+func (c *call) write(code int, f *form, pieces [][]byte) error {
+	switch f.media {
+	case yamlMedia:
+		body, err := f.finish(pieces)
+		if err != nil {
+			return err
+		}
+		pieces = [][]byte{body}
+	case jsonMedia:
+		pieces = append(pieces, newline)
+	}
+	return write(c.w, c.r, code, f.media, pieces)
+}
+
+var newline = []byte{'\n'}
+
+// gzipFrom is the size from which answers are compressed, as upstream.
+const gzipFrom = 128 << 10
+
+// write sends a body that consists of pieces. An error here means that the client
+// has gone, and there is nobody left to tell.
+func write(w http.ResponseWriter, r *http.Request, code int, m media, pieces [][]byte) error {
+	if m == jsonMedia && pretty(r) {
+		var out bytes.Buffer
+		if json.Indent(&out, bytes.Join(pieces, nil), "", "  ") == nil {
+			pieces = [][]byte{out.Bytes()}
+		}
+	}
+	size := 0
+	for _, p := range pieces {
+		size += len(p)
+	}
+	h := w.Header()
+	h.Set("Content-Type", m.String())
+	h.Set("Cache-Control", "no-cache, private")
+	if size >= gzipFrom && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		h.Add("Vary", "Accept-Encoding")
+		w.WriteHeader(code)
+		z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
+		for _, p := range pieces {
+			if _, err := z.Write(p); err != nil {
+				return nil
+			}
+		}
+		_ = z.Close()
+		return nil
+	}
+	h.Set("Content-Length", strconv.Itoa(size))
+	w.WriteHeader(code)
+	for _, p := range pieces {
+		if _, err := w.Write(p); err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// pretty says whether a person reads the answer: ?pretty=true, or one of the programs
+// people type on a command line.
+func pretty(r *http.Request) bool {
+	if p := r.URL.Query().Get("pretty"); p != "" {
+		return isTrue(p)
+	}
+	agent := r.UserAgent()
+	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
+}

@@ -1,0 +1,292 @@
+// Package apiserver is the cluster's API server: the only door to the store. Every
+// other part of the cluster, and every person, meets here.
+//
+// Upstream counterpart: kube-apiserver (k8s.io/apiserver and pkg/registry of
+// kubernetes/kubernetes). In flow HTTP requests over TLS; out flow objects, lists and
+// watches of them. What is known of a kind comes from the table in api/; what is
+// stored goes through store/, what is allocated through alloc/, who may what through
+// auth/.
+//
+// Read server.go (the boot order), routes.go (the paths), filters.go and call.go (the
+// life of a request), then a verb: get.go, watch.go (the life of a watch), create.go
+// with write.go (the life of a write), delete.go with deletion.go. form.go says how
+// objects become bytes.
+//
+// Left out: server-side apply, admission webhooks, custom resources, aggregation,
+// audit, priority and fairness, and proxies to nodes, Pods and Services.
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"orrery.example.org/api"
+	"orrery.example.org/apiserver/alloc"
+	"orrery.example.org/apiserver/auth"
+	"orrery.example.org/apiserver/etcd"
+	"orrery.example.org/apiserver/store"
+	"orrery.example.org/host"
+	"orrery.example.org/pki"
+)
+
+// Config is what an API server needs to know. The keys are kube-apiserver's flags.
+type Config struct {
+	// BindAddress is host:port to listen on; empty listens on Listeners only.
+	BindAddress string `mapstructure:"bind-address"`
+	// AdvertiseAddress is host:port at which the cluster reaches this server. It becomes
+	// the endpoint of the Service "kubernetes". Empty: the first listener's address.
+	AdvertiseAddress string `mapstructure:"advertise-address"`
+
+	ServiceCIDR   []string    `mapstructure:"service-cluster-ip-range"` // one, or two of different families
+	NodePortRange string      `mapstructure:"service-node-port-range"`
+	Etcd          etcd.Config `mapstructure:"etcd"`
+
+	Host      *host.Host     `mapstructure:"-"`
+	Listeners []net.Listener `mapstructure:"-"` // further ones; the server closes them
+	Kinds     []*api.Kind    `mapstructure:"-"` // nil: api.Table
+
+	CA            *pki.CA  `mapstructure:"-"` // whose certificates identify clients and nodes
+	Serving       pki.Pair `mapstructure:"-"` // shown to clients
+	KubeletClient pki.Pair `mapstructure:"-"` // shown to nodes
+
+	Authenticators []auth.Authenticator `mapstructure:"-"` // asked after client certificates
+	Authorizer     auth.Authorizer      `mapstructure:"-"` // nil: auth.Authenticated
+
+	Log *slog.Logger `mapstructure:"-"`
+}
+
+// Defaults is the configuration of a single machine, but for etcd's directory and the
+// certificates.
+func Defaults() Config {
+	return Config{
+		BindAddress:   "127.0.0.1:6443",
+		ServiceCIDR:   []string{"10.96.0.0/12"},
+		NodePortRange: "30000-32767",
+		Etcd:          etcd.Defaults(),
+	}
+}
+
+// Server is an API server.
+type Server struct {
+	cfg   Config
+	log   *slog.Logger
+	alloc *alloc.Allocator
+	tls   *tls.Config
+	ready chan struct{}
+}
+
+// New checks the configuration. It starts nothing.
+func New(cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg, log: cfg.Log, ready: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.cfg.Kinds == nil {
+		s.cfg.Kinds = api.Table
+	}
+	if s.cfg.Authorizer == nil {
+		s.cfg.Authorizer = auth.Authenticated{}
+	}
+	d := Defaults()
+	if len(s.cfg.ServiceCIDR) == 0 {
+		s.cfg.ServiceCIDR = d.ServiceCIDR
+	}
+	if s.cfg.NodePortRange == "" {
+		s.cfg.NodePortRange = d.NodePortRange
+	}
+	if cfg.BindAddress == "" && len(cfg.Listeners) == 0 {
+		return nil, fmt.Errorf("the API server has no address to listen on (bind-address)")
+	}
+	if cfg.CA == nil {
+		return nil, fmt.Errorf("the API server needs a CA that its clients' certificates are checked against")
+	}
+	cert, err := cfg.Serving.TLS()
+	if err != nil {
+		return nil, fmt.Errorf("the API server's certificate: %w", err)
+	}
+	s.tls = &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		MinVersion:   tls.VersionTLS12,
+		// Asked for but not checked here: a bad one is answered with a 401 that says so.
+		ClientAuth: tls.RequestClientCert,
+		ClientCAs:  cfg.CA.Pool(),
+	}
+	s.alloc, err = alloc.New(s.cfg.ServiceCIDR, s.cfg.NodePortRange)
+	return s, err
+}
+
+// Ready is closed when /readyz answers ok: the caches are filled and the cluster's
+// own objects exist.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run starts etcd and the store and serves until ctx ends. Then watches are ended,
+// requests under way are finished, and etcd is closed last.
+func (s *Server) Run(ctx context.Context) error {
+	listeners, err := s.listen(ctx)
+	defer closeAll(listeners)
+	if err != nil {
+		return err
+	}
+	advertise, err := s.advertise(listeners[0])
+	if err != nil {
+		return err
+	}
+	member, err := etcd.Start(ctx, s.etcdConfig(), s.log)
+	if err != nil {
+		return fmt.Errorf("start etcd: %w", err)
+	}
+	defer member.Close()
+	objects := store.New(member.Client(), "/registry/", s.cfg.Kinds, s.log, store.WithRevision(member.Revision))
+
+	started := make(chan struct{})
+	h, err := s.handlers(objects, advertise, started)
+	if err != nil {
+		return err
+	}
+	// What serves outlives ctx: requests under way still need it.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, background := errgroup.WithContext(background)
+	g.Go(func() error { return objects.Run(background) })
+	server := s.serve(g, listeners, h.routes())
+	g.Go(func() error { return s.boot(background, objects, h, advertise, started) })
+
+	select {
+	case <-ctx.Done():
+	case <-background.Done(): // one of the above has failed; g.Wait says why
+	case <-member.Failed():
+	}
+	s.shutdown(server, h)
+	stop()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return member.Err()
+}
+
+// boot waits for the store, makes the cluster's own objects, says that the server is
+// ready, and keeps these objects from then on.
+func (s *Server) boot(ctx context.Context, objects *store.Store, h *handlers, advertise netip.AddrPort, started chan struct{}) error {
+	select {
+	case <-objects.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	if err := h.bootstrap(ctx, advertise); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	close(started)
+	close(s.ready)
+	s.log.Info("the API server is ready", "address", advertise, "version", Version)
+	h.keepKubernetes(ctx, advertise, keepInterval)
+	return nil
+}
+
+// keepInterval is how often the Service "kubernetes" is looked after, as upstream.
+const keepInterval = 10 * time.Second
+
+// handlers puts together what answers requests.
+func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, started <-chan struct{}) (*handlers, error) {
+	h := &handlers{
+		kinds:     s.cfg.Kinds,
+		resources: collect(objects, s.cfg.Kinds),
+		advertise: advertise.String(),
+		alloc:     s.alloc,
+		authn:     append(auth.Chain{auth.NewCertificates(s.cfg.CA.Pool())}, s.cfg.Authenticators...),
+		authz:     s.cfg.Authorizer,
+		metrics:   newMetrics(),
+		started:   started,
+		stopping:  make(chan struct{}),
+		log:       s.log,
+	}
+	h.health = newHealth(objects.Ping, objects.Ready(), started, h.stopping, s.log)
+	var err error
+	h.nodes, err = newNodeClient(h.core("nodes").objects, s.cfg.CA, s.cfg.KubeletClient, s.cfg.Host.Dial)
+	return h, err
+}
+
+func (s *Server) etcdConfig() etcd.Config {
+	cfg := s.cfg.Etcd
+	if cfg.Host == nil {
+		cfg.Host = s.cfg.Host
+	}
+	return cfg
+}
+
+// listen opens the server's address and adds the listeners it was given.
+func (s *Server) listen(ctx context.Context) ([]net.Listener, error) {
+	if s.cfg.BindAddress == "" {
+		return s.cfg.Listeners, nil
+	}
+	ln, err := s.cfg.Host.Listen(ctx, "tcp", s.cfg.BindAddress)
+	if err != nil {
+		return s.cfg.Listeners, fmt.Errorf("listen on %s: %w", s.cfg.BindAddress, err)
+	}
+	return append([]net.Listener{ln}, s.cfg.Listeners...), nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, ln := range listeners {
+		_ = ln.Close()
+	}
+}
+
+// advertise is the address that the cluster uses.
+func (s *Server) advertise(first net.Listener) (netip.AddrPort, error) {
+	address := s.cfg.AdvertiseAddress
+	if address == "" {
+		address = first.Addr().String()
+	}
+	a, err := netip.ParseAddrPort(address)
+	if err != nil || a.Addr().IsUnspecified() {
+		return a, fmt.Errorf("advertise-address %q must be an address and a port that others can reach, like 172.30.0.2:6443", address)
+	}
+	return a, nil
+}
+
+// serve starts answering on all listeners.
+func (s *Server) serve(g *errgroup.Group, listeners []net.Listener, handler http.Handler) *http.Server {
+	server := &http.Server{
+		Handler:           handler,
+		TLSConfig:         s.tls,
+		ReadHeaderTimeout: 32 * time.Second, // upstream's, against clients that never finish asking
+		IdleTimeout:       90 * time.Second,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // other people's failed handshakes
+	}
+	for _, ln := range listeners {
+		g.Go(func() error {
+			if err := server.ServeTLS(ln, "", ""); err != http.ErrServerClosed {
+				return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
+			}
+			return nil
+		})
+	}
+	return server
+}
+
+// gracePeriod is how long requests under way may take when the server stops.
+const gracePeriod = 10 * time.Second
+
+// shutdown ends what would last for ever and waits for the rest.
+func (s *Server) shutdown(server *http.Server, h *handlers) {
+	close(h.stopping)
+	ctx, cancel := context.WithTimeout(context.Background(), gracePeriod)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off", "err", err)
+		_ = server.Close()
+	}
+	h.active.Wait() // those whose connection was taken over, too
+	h.nodes.transport.CloseIdleConnections()
+}

@@ -1,0 +1,139 @@
+package apiserver
+
+import (
+	"bufio"
+	"encoding/binary"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"orrery.example.org/api"
+	"orrery.example.org/apiserver/store"
+)
+
+// stream writes watch events: in JSON one object per line, in protobuf a message
+// behind its length in four bytes. The objects in them are the bytes that gets and
+// lists use (form.go).
+type stream struct {
+	media  media
+	form   *form
+	rows   *rows // not nil: the client wants tables
+	as     schema.GroupVersionKind
+	kind   *api.Version
+	headed bool // the table's head has been sent
+	w      http.ResponseWriter
+	buf    *bufio.Writer
+	sent   prometheus.Counter
+	err    error // of the connection; what is written after it goes nowhere
+}
+
+func (c *call) newStream(a accept) (*stream, error) {
+	s := &stream{media: a.media, as: a.as, kind: c.kind.Storage(), w: c.w, buf: bufio.NewWriterSize(c.w, 8<<10)}
+	if a.table() {
+		var err error
+		s.rows, err = c.newRows(a)
+		return s, err
+	}
+	s.form = c.form(a)
+	return s, nil
+}
+
+// start sends the headers, so that the client knows it is being served.
+func (s *stream) start() {
+	contentType := s.media.String()
+	if s.media != jsonMedia {
+		contentType += ";stream=watch"
+	}
+	s.w.Header().Set("Content-Type", contentType)
+	s.w.Header().Set("Cache-Control", "no-cache, private")
+	s.w.WriteHeader(http.StatusOK)
+	_ = s.flush()
+}
+
+// event writes one change.
+func (s *stream) event(kind watch.EventType, v *store.Version) error {
+	if s.rows != nil {
+		t, err := s.rows.table([]*store.Version{v}, !s.headed)
+		if err != nil {
+			return err
+		}
+		s.headed = true
+		body, err := object(t, s.as, s.media)
+		s.write(kind, [][]byte{body})
+		return err
+	}
+	item, err := s.form.item(v)
+	if err != nil {
+		return err
+	}
+	s.write(kind, s.form.single(item))
+	return nil
+}
+
+// bookmark writes how far the client has got.
+func (s *stream) bookmark(revision int64, initialEnd bool) error {
+	v := bookmark(s.kind, revision, initialEnd)
+	if s.rows != nil {
+		t, err := s.rows.rowOfBookmark(v, s.as.GroupVersion())
+		if err != nil {
+			return err
+		}
+		body, err := object(t, s.as, s.media)
+		s.write(watch.Bookmark, [][]byte{body})
+		return err
+	}
+	item, err := s.form.encode(v.Object)
+	if err != nil {
+		return err
+	}
+	s.write(watch.Bookmark, s.form.single(item))
+	return nil
+}
+
+// write frames an event whose object consists of pieces.
+func (s *stream) write(kind watch.EventType, pieces [][]byte) {
+	if s.media == protobufMedia {
+		s.writeFrame(kind, pieces)
+		return
+	}
+	s.put([]byte(`{"type":"`), []byte(kind), []byte(`","object":`))
+	s.put(pieces...)
+	s.put([]byte("}\n"))
+}
+
+// writeFrame writes a metav1.WatchEvent: field 1 its type, field 2 a RawExtension,
+// whose field 1 are the object's bytes.
+func (s *stream) writeFrame(kind watch.EventType, pieces [][]byte) {
+	size := 0
+	for _, p := range pieces {
+		size += len(p)
+	}
+	raw := binary.AppendUvarint([]byte{1<<3 | 2}, uint64(size))
+	head := appendField(nil, 1, []byte(kind))
+	head = append(head, 2<<3|2)
+	head = binary.AppendUvarint(head, uint64(len(raw)+size))
+	head = append(head, raw...)
+	s.put(binary.BigEndian.AppendUint32(nil, uint32(len(head)+size)), head)
+	s.put(pieces...)
+}
+
+func (s *stream) put(pieces ...[]byte) {
+	for _, p := range pieces {
+		if s.err == nil {
+			_, s.err = s.buf.Write(p)
+		}
+	}
+}
+
+// flush sends what has been written.
+func (s *stream) flush() error {
+	if s.err == nil {
+		s.err = s.buf.Flush()
+	}
+	if s.err == nil {
+		s.err = http.NewResponseController(s.w).Flush()
+	}
+	return s.err
+}

@@ -1,0 +1,52 @@
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"orrery.example.org/api"
+)
+
+// update replaces an object, or the part of it that the path shows, by the body.
+//
+// Kubernetes: for a few kinds (Endpoints, Lease, Event) upstream creates the object
+// if there is none; nobody we know relies on it.
+func (h *handlers) update(c *call) error {
+	o, err := c.updateOptions()
+	if err != nil {
+		return err
+	}
+	body, err := c.decodeBody(c.body, o.fieldValidation)
+	if err != nil {
+		return err
+	}
+	if err := c.addressed(body); err != nil {
+		return err
+	}
+	v, err := h.modify(c, o.dryRun, func(api.Object) (api.Object, error) {
+		return body.DeepCopyObject().(api.Object), nil // merge may change it, and run again
+	})
+	if err != nil {
+		return err
+	}
+	return c.respond(http.StatusOK, v)
+}
+
+// addressed checks that the body's name and namespace are those of the path.
+func (c *call) addressed(body api.Object) error {
+	if name := body.GetName(); name != c.name {
+		if name == "" {
+			return apierrors.NewBadRequest("name must be provided")
+		}
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", name, c.name))
+	}
+	switch ns := body.GetNamespace(); {
+	case ns == "":
+		body.SetNamespace(c.namespace)
+	case ns != c.namespace && c.kind.Namespaced:
+		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the request (%s)", ns, c.namespace))
+	}
+	return nil
+}
