@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
 	"orrery.example.org/host"
 	"orrery.example.org/node/workload"
@@ -28,9 +29,9 @@ type Process struct {
 	Stdout    io.Writer
 	Stderr    io.Writer // unused with a terminal
 	TTY       bool
-	Resize    <-chan Size     // of the terminal; nil: never
-	Stop      <-chan struct{} // closed: SIGTERM; nil: never
-	Started   func()          // called once it runs; nil: nobody asks
+	Resize    <-chan remotecommand.TerminalSize // nil: never
+	Stop      <-chan struct{}                   // closed: SIGTERM; nil: never
+	Started   func()                            // called once it runs; nil: nobody asks
 }
 
 // Run runs the program to its end. Cancelling ctx kills it with all it started. An
@@ -46,6 +47,9 @@ func (s *Sandbox) Run(ctx context.Context, p Process) error {
 	cmd.WaitDelay = drainTime
 
 	var run func(*host.Cmd, Process) error
+	if p.Stdout == nil {
+		p.Stdout = io.Discard
+	}
 	if p.TTY {
 		run = s.runOnTerminal
 	} else {
@@ -132,9 +136,6 @@ func exitError(err error) error {
 	return workload.Exit{Code: exit.ExitCode()}
 }
 
-// Size of a terminal.
-type Size struct{ Width, Height uint16 }
-
 // runOnTerminal gives the program a terminal as its standard streams.
 func (s *Sandbox) runOnTerminal(cmd *host.Cmd, p Process) error {
 	master, slave, err := openTerminal()
@@ -181,14 +182,14 @@ func openTerminal() (master, slave *os.File, err error) {
 		return nil, nil, errors.Join(err, master.Close())
 	}
 	// By the descriptor and not by name: /dev/pts may be that of another instance.
-	peer, err := unix.IoctlRetInt(fd, unix.TIOCGPTPEER)
-	if err != nil {
-		return nil, nil, errors.Join(err, master.Close())
+	peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return nil, nil, errors.Join(errno, master.Close())
 	}
-	return master, os.NewFile(uintptr(peer), "terminal"), nil
+	return master, os.NewFile(peer, "terminal"), nil
 }
 
-func setSize(master *os.File, size Size) {
+func setSize(master *os.File, size remotecommand.TerminalSize) {
 	conn, err := master.SyscallConn()
 	if err != nil {
 		return // closed: the program has ended

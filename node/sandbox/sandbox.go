@@ -32,9 +32,8 @@ type Config struct {
 	ResolvConf string // contents
 	Hosts      string // contents
 
-	// Node is the node's place when the Pod shares its network (hostNetwork).
-	HostNetwork bool
-	Node        *host.Host
+	HostNetwork bool       // the Pod shares the node's network namespace
+	Node        *host.Host // used with HostNetwork
 }
 
 // Sandbox is a Pod's namespaces.
@@ -94,9 +93,6 @@ func shareNetwork(name string, node *host.Host, prepare func() error) (h *host.H
 		defer close(done)
 		runtime.LockOSThread() // never unlocked: the thread has left the process's namespaces
 		err = node.Do(func() error {
-			if node.NetNS() != nil {
-				runtime.LockOSThread()
-			}
 			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 				return fmt.Errorf("unshare: %w", err)
 			}

@@ -1,0 +1,153 @@
+// Package node is the agent of one node: it registers the Node, keeps its Lease
+// alive, connects the node to the Pod network, and makes the Pods that are bound to
+// it run, reporting what became of them in their status.
+//
+// Upstream counterparts: kubelet, and below it the container runtime
+// (node/sandbox, node/workload, node/console) and the CNI plugin (node/network). In
+// flow, over watches, the Pods with spec.nodeName of this node and all Nodes; out
+// flow the statuses of those Pods and of the Node, a Lease, Events, and the streams
+// of logs, exec, attach and port-forward on the node's own HTTPS port (node/server).
+//
+// Left out as yet: volumes, envFrom and references to ConfigMaps and Secrets, service
+// environment variables, hostPort, lifecycle hooks, ephemeral containers, gRPC probes,
+// resource limits, static Pods, adoption of processes after a restart.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
+
+	"orrery.example.org/node/network"
+	"orrery.example.org/node/sandbox"
+	"orrery.example.org/node/server"
+	"orrery.example.org/node/workload"
+)
+
+// Node is the agent of one node.
+type Node struct {
+	cfg     Config
+	addr    netip.Addr
+	client  kubernetes.Interface
+	catalog *workload.Catalog
+	dns     sandbox.DNS
+	facts   facts // from here on set by Run, before the first Pod is handled
+	events  record.EventRecorder
+	network *network.Network
+	ready   chan struct{}
+
+	mu   sync.Mutex
+	pods map[types.UID]*pod
+}
+
+// New makes an agent. It starts nothing.
+func New(c Config) (*Node, error) {
+	c, err := c.complete()
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(c.Client)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", c.Name, err)
+	}
+	return newNode(c, client), nil
+}
+
+// newNode is New for a completed configuration and any client.
+func newNode(c Config, client kubernetes.Interface) *Node {
+	c.Log = c.Log.With("node", c.Name)
+	return &Node{
+		cfg:     c,
+		addr:    netip.MustParseAddr(c.Address),
+		client:  client,
+		catalog: workload.NewCatalog(c.Images, c.Workloads...),
+		dns:     sandbox.DNS{Server: c.ClusterDNS, Domain: c.ClusterDomain, Node: readOrEmpty("/etc/resolv.conf")},
+		ready:   make(chan struct{}),
+		pods:    map[types.UID]*pod{},
+	}
+}
+
+// Ready is closed when the Node is Ready in the API.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Run runs the agent until ctx is cancelled. On return its Pods' containers have
+// ended and their namespaces and links are gone; the Pods themselves stay in the API,
+// as they do when a machine loses power.
+func (n *Node) Run(ctx context.Context) error {
+	if err := sandbox.RemoveLeftovers(n.podsDir()); err != nil {
+		return fmt.Errorf("node %s: remove what the last run left: %w", n.cfg.Name, err)
+	}
+	facts, err := machineFacts(n.cfg.StateDir)
+	if err != nil {
+		return fmt.Errorf("node %s: %w", n.cfg.Name, err)
+	}
+	n.facts = facts
+	srv, err := server.New(server.Config{
+		Host: n.cfg.Host, Address: n.cfg.Address, Port: n.cfg.Port, Node: n.cfg.Name,
+		Serving: n.cfg.Serving, ClientCA: n.cfg.ClientCA, Log: n.cfg.Log,
+	}, n)
+	if err != nil {
+		return fmt.Errorf("node %s: %w", n.cfg.Name, err)
+	}
+	recorder, stopRecorder := newRecorder(n.client, n.cfg.Name)
+	defer stopRecorder()
+	n.events = recorder
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return srv.Run(groupCtx) })
+	group.Go(func() error { return n.live(groupCtx, group) })
+	if err := group.Wait(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("node %s: %w", n.cfg.Name, err)
+	}
+	return nil
+}
+
+// live is the life of a node, in order: it registers, says that it is alive, waits
+// for its share of the Pod network, joins it, is Ready, and runs Pods.
+func (n *Node) live(ctx context.Context, group *errgroup.Group) (err error) {
+	self, err := n.register(ctx)
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return n.keepLease(ctx, self) })
+	nodes, err := n.watchNodes(ctx)
+	if err != nil {
+		return err
+	}
+	defer nodes.stop()
+	podCIDR, err := nodes.podCIDR(ctx)
+	if err != nil {
+		return err
+	}
+	n.network, err = network.Setup(n.cfg.Host, podCIDR, filepath.Join(n.cfg.StateDir, "network"))
+	if err != nil {
+		return fmt.Errorf("set up the Pod network: %w", err)
+	}
+	defer func() { err = errors.Join(err, n.network.Teardown()) }()
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		nodes.follow(ctx)
+	}()
+	defer func() { <-following }() // it sets routes, which Teardown removes
+	return n.watchPods(ctx)
+}
+
+func (n *Node) podsDir() string { return filepath.Join(n.cfg.StateDir, "pods") }
+
+func readOrEmpty(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}

@@ -1,0 +1,170 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// nodes watches all Nodes: the agent's own for its podCIDR and its status, the
+// others for the routes to their Pods.
+type nodes struct {
+	node    *Node
+	lister  corelisters.NodeLister
+	changed chan struct{} // holds a token when something changed since it was last taken
+	stop    func()
+}
+
+// errStopped is what waiting ends with when the agent is stopped.
+var errStopped = errors.New("stopped")
+
+func (n *Node) watchNodes(ctx context.Context) (*nodes, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	factory := informers.NewSharedInformerFactoryWithOptions(n.client, 0, informers.WithTransform(slim))
+	informer := factory.Core().V1().Nodes()
+	w := &nodes{node: n, lister: informer.Lister(), changed: make(chan struct{}, 1)}
+	w.stop = func() {
+		cancel()
+		factory.Shutdown() // waits for the watch to end
+	}
+	if _, err := informer.Informer().AddEventHandler(onAny(func(any) { poke(w.changed) })); err != nil {
+		w.stop()
+		return nil, err
+	}
+	factory.StartWithContext(ctx)
+	return w, nil
+}
+
+// poke leaves a token without waiting.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is there already
+	}
+}
+
+// onAny calls f with the object of every event.
+func onAny(f func(any)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{AddFunc: f, UpdateFunc: func(_, obj any) { f(obj) }, DeleteFunc: f}
+}
+
+// slim drops what the agent never reads from the objects it keeps.
+func slim(obj any) (any, error) {
+	if o, ok := obj.(metav1.Object); ok {
+		o.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+// podCIDR waits until the node's share of the Pod network was assigned to it.
+func (w *nodes) podCIDR(ctx context.Context) (netip.Prefix, error) {
+	for {
+		if self, err := w.lister.Get(w.node.cfg.Name); err == nil && self.Spec.PodCIDR != "" {
+			cidr, err := netip.ParsePrefix(self.Spec.PodCIDR)
+			if err != nil {
+				return cidr, fmt.Errorf("podCIDR of node %s: %w", self.Name, err)
+			}
+			return cidr, nil
+		}
+		select {
+		case <-w.changed:
+		case <-ctx.Done():
+			return netip.Prefix{}, errStopped
+		}
+	}
+}
+
+// follow keeps the routes and the node's status right.
+func (w *nodes) follow(ctx context.Context) {
+	heartbeat := time.NewTicker(w.node.cfg.StatusInterval)
+	defer heartbeat.Stop()
+	due := false
+	var retry <-chan time.Time
+	for {
+		err := errors.Join(w.syncRoutes(), w.node.syncStatus(ctx, w.lister, due))
+		due, retry = false, nil
+		if err != nil && ctx.Err() == nil {
+			w.node.cfg.Log.Error("keeping routes and status of the node", "err", err)
+			retry = time.After(time.Second)
+		}
+		select {
+		case <-w.changed:
+		case <-retry:
+		case <-heartbeat.C:
+			due = true
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *nodes) syncRoutes() error {
+	all, err := w.lister.List(labels.Everything())
+	if err != nil {
+		return err
+	}
+	return w.node.network.SetRoutes(routes(all, w.node.cfg.Name))
+}
+
+// routes are those to the Pods of every node but the named one, which has them
+// on its bridge.
+func routes(all []*corev1.Node, self string) map[netip.Prefix]netip.Addr {
+	table := map[netip.Prefix]netip.Addr{}
+	for _, node := range all {
+		cidr, err := netip.ParsePrefix(node.Spec.PodCIDR)
+		if err != nil || node.Name == self {
+			continue // a node that has no podCIDR yet
+		}
+		for _, a := range node.Status.Addresses {
+			if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && addr.Is4() == cidr.Addr().Is4() {
+				table[cidr.Masked()] = addr
+				break
+			}
+		}
+	}
+	return table
+}
+
+// syncStatus reports the node as Ready when the API says anything else, which may be
+// because nodelifecycle missed the node's heartbeats. A report that is due is sent
+// in any case.
+func (n *Node) syncStatus(ctx context.Context, lister corelisters.NodeLister, due bool) error {
+	self, err := lister.Get(n.cfg.Name)
+	if err != nil {
+		return err
+	}
+	report := n.cfg.nodeStatus(n.facts, true, metav1.Now())
+	if !due && equality.Semantic.DeepEqual(timeless(self.Status), timeless(mergeNodeStatus(self.Status, report))) {
+		return nil
+	}
+	if _, err := n.patchNodeStatus(ctx, self, report); err != nil {
+		return fmt.Errorf("report status: %w", err)
+	}
+	select {
+	case <-n.ready:
+	default:
+		close(n.ready)
+		n.nodeEvent("NodeReady", "Node "+n.cfg.Name+" status is now: NodeReady")
+	}
+	return nil
+}
+
+// timeless is a status without the times at which conditions were seen.
+func timeless(s corev1.NodeStatus) corev1.NodeStatus {
+	s = *s.DeepCopy()
+	for i := range s.Conditions {
+		s.Conditions[i].LastHeartbeatTime = metav1.Time{}
+		s.Conditions[i].LastTransitionTime = metav1.Time{}
+	}
+	return s
+}

@@ -1,0 +1,316 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"orrery.example.org/node/network"
+	"orrery.example.org/node/sandbox"
+)
+
+// pod is the worker of one Pod. One goroutine (work) takes in new versions of the
+// object and writes the status; another one (run) makes the sandbox and starts the
+// containers, each of which has one of its own. Upstream counterpart: pod workers
+// with the status manager, both for one Pod.
+type pod struct {
+	node     *Node
+	uid      types.UID
+	done     chan struct{} // closed when work has returned
+	wake     chan struct{} // holds a token when there is something new to look at
+	started  metav1.Time
+	working  bool       // guarded by node.mu
+	rejected *rejection // set before work
+
+	mu         sync.Mutex
+	object     *corev1.Pod // newest version known, from the watch or from a write of ours
+	gone       bool        // deleted from the API
+	box        *sandbox.Sandbox
+	addr       netip.Addr   // zero: none yet
+	init, main []*container // never change
+
+	deleteSent bool // used by work only
+}
+
+func newPod(n *Node, object *corev1.Pod, addr netip.Addr) *pod {
+	p := &pod{
+		node: n, uid: object.UID, object: object, addr: addr, started: metav1.Now(),
+		done: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+	for _, spec := range object.Spec.InitContainers {
+		p.init = append(p.init, newContainer(p, spec, "initContainers", object.Status.InitContainerStatuses))
+	}
+	for _, spec := range object.Spec.Containers {
+		p.main = append(p.main, newContainer(p, spec, "containers", object.Status.ContainerStatuses))
+	}
+	return p
+}
+
+// latest is the newest version of the object. Read only.
+func (p *pod) latest() *corev1.Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.object
+}
+
+// update takes in a version of the object, unless it is older than the known one:
+// the watch may lag behind what our own writes returned.
+func (p *pod) update(object *corev1.Pod) {
+	p.mu.Lock()
+	if !olderThan(object, p.object) {
+		p.object = object
+	}
+	p.mu.Unlock()
+	poke(p.wake)
+}
+
+func (p *pod) setGone() {
+	p.mu.Lock()
+	p.gone = true
+	p.mu.Unlock()
+	poke(p.wake)
+}
+
+func (p *pod) isGone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
+}
+
+// work is the Pod's life on this node: it runs, is told to stop, has stopped, is
+// reported, is deleted. It returns when the object is gone from the API and nothing
+// of it is left here, or when ctx is cancelled and nothing is left here.
+func (p *pod) work(ctx context.Context) {
+	stop, stopAll := context.WithCancel(ctx)
+	kill, killAll := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAll()
+	defer killAll()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if p.rejected == nil && !over(p.latest()) {
+			p.run(stop, kill)
+			p.teardown()
+		}
+	}()
+
+	p.settle(stop)
+	var retry <-chan time.Time
+	for over := false; ; {
+		select {
+		case <-p.wake:
+		case <-retry:
+		case <-ended:
+			ended, over = nil, true
+		case <-ctx.Done():
+			killAll()
+			if !over {
+				<-ended
+			}
+			return
+		}
+		object, gone := p.latest(), p.isGone()
+		switch {
+		case gone:
+			killAll()
+			stopAll()
+		case object.DeletionTimestamp != nil && stop.Err() == nil:
+			p.announceStop()
+			stopAll()
+			time.AfterFunc(grace(object), killAll)
+		}
+		if gone && over {
+			if err := os.RemoveAll(p.dir()); err != nil {
+				p.node.cfg.Log.Error("removing a Pod's files", "pod", podName(object), "err", err)
+			}
+			return
+		}
+		for i, c := range p.main {
+			c.setImage(object.Spec.Containers[i].Image)
+		}
+		retry = nil
+		if err := p.report(ctx, over); err != nil && !gone && ctx.Err() == nil {
+			p.node.cfg.Log.Info("reporting a Pod, will try again", "pod", podName(object), "err", err)
+			retry = time.After(time.Second)
+		}
+	}
+}
+
+// settle gives the containers a moment to come up, so that the first report tells
+// it all. Readers of the status would rather wait than be told twice.
+func (p *pod) settle(ctx context.Context) {
+	const moment = 50 * time.Millisecond
+	patience := time.After(moment)
+	for _, c := range p.main {
+		select {
+		case <-c.settled:
+		case <-patience:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// run makes the sandbox and runs the containers until all have ended: by themselves
+// or because stop, and after the grace period kill, was cancelled.
+func (p *pod) run(stop, kill context.Context) {
+	if !p.setup(stop) {
+		return
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	sidecarStop, stopSidecars := context.WithCancel(stop)
+	defer stopSidecars() // they do not keep a Pod running
+	for _, c := range p.init {
+		sidecar := restarts(c.spec.RestartPolicy)
+		finished := make(chan struct{})
+		running.Go(func() {
+			defer close(finished)
+			c.supervise(sidecarStop, kill)
+		})
+		if sidecar {
+			select {
+			case <-c.hasStarted:
+			case <-finished:
+			}
+			continue
+		}
+		<-finished
+		if stop.Err() != nil || !c.succeeded() {
+			return
+		}
+	}
+	var mains sync.WaitGroup
+	for _, c := range p.main {
+		mains.Go(func() { c.supervise(stop, kill) })
+	}
+	mains.Wait()
+	stopSidecars()
+	for _, c := range p.init {
+		c.stop("") // for the grace period, which only this starts
+	}
+}
+
+func (p *pod) announceStop() {
+	for _, c := range slices.Concat(p.init, p.main) {
+		if c.current().State.Running != nil {
+			c.event(corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
+		}
+	}
+}
+
+// setup makes the sandbox, as often as it takes.
+func (p *pod) setup(ctx context.Context) bool {
+	for retry := pace(0); ; {
+		err := p.createSandbox()
+		if err == nil {
+			poke(p.wake)
+			return true
+		}
+		p.event(corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+		if sleep(ctx, retry.next()) != nil {
+			return false
+		}
+	}
+}
+
+func (p *pod) createSandbox() (err error) {
+	object, n := p.latest(), p.node
+	if object.Spec.HostNetwork {
+		p.setSandbox(nil, n.addr)
+	} else if !p.address().IsValid() {
+		addr, err := n.network.Pool.Allocate()
+		if err != nil {
+			return err
+		}
+		p.setSandbox(nil, addr)
+	}
+	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
+	if object.Spec.HostNetwork {
+		hostname = n.cfg.Name
+	}
+	box, err := sandbox.Create(sandbox.Config{
+		Name:        podName(object),
+		Dir:         p.dir(),
+		Hostname:    hostname,
+		ResolvConf:  sandbox.ResolvConf(object, n.dns),
+		Hosts:       sandbox.Hosts(object, p.address(), n.cfg.ClusterDomain, readOrEmpty("/etc/hosts")),
+		HostNetwork: object.Spec.HostNetwork,
+		Node:        n.cfg.Host,
+	})
+	if err != nil {
+		return err
+	}
+	if !object.Spec.HostNetwork {
+		link := network.LinkName(string(p.uid))
+		if err := n.network.Attach(box.Host, link, p.address()); err != nil {
+			return errors.Join(err, n.network.Detach(link), box.Close())
+		}
+	}
+	p.setSandbox(box, p.address())
+	return nil
+}
+
+// teardown removes the namespaces, the link and the address. Logs stay until the
+// object is gone.
+func (p *pod) teardown() {
+	p.mu.Lock()
+	box, addr := p.box, p.addr
+	p.box = nil
+	p.mu.Unlock()
+	var errs []error
+	if box != nil {
+		errs = append(errs, box.Close())
+	}
+	if !p.latest().Spec.HostNetwork && addr.IsValid() {
+		errs = append(errs, p.node.network.Detach(network.LinkName(string(p.uid))))
+		p.node.network.Pool.Release(addr)
+	}
+	if err := errors.Join(errs...); err != nil {
+		p.node.cfg.Log.Error("removing a Pod's sandbox", "pod", podName(p.latest()), "err", err)
+	}
+}
+
+func (p *pod) setSandbox(box *sandbox.Sandbox, addr netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.box, p.addr = box, addr
+}
+
+func (p *pod) address() netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.addr
+}
+
+func (p *pod) sandbox() *sandbox.Sandbox {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.box
+}
+
+func (p *pod) dir() string { return filepath.Join(p.node.podsDir(), string(p.uid)) }
+
+func (p *pod) event(eventType, reason, message string) {
+	p.node.events.Event(p.latest(), eventType, reason, message)
+}
+
+func podName(p *corev1.Pod) string { return p.Namespace + "/" + p.Name }
+
+// grace is how long a deleted Pod may take to stop.
+func grace(p *corev1.Pod) time.Duration {
+	if g := p.DeletionGracePeriodSeconds; g != nil {
+		return time.Duration(*g) * time.Second
+	}
+	return 0
+}

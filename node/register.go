@@ -1,0 +1,167 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+)
+
+// pace is the time until the next try: short at first, since the API server may be
+// starting at this moment, then doubled up to upstream's longest.
+type pace time.Duration
+
+func (p *pace) next() time.Duration {
+	*p = min(max(*p*2, pace(20*time.Millisecond)), pace(7*time.Second))
+	return time.Duration(*p)
+}
+
+// register makes the Node object, or takes over the one that is there.
+func (n *Node) register(ctx context.Context) (*corev1.Node, error) {
+	want := n.cfg.node(n.facts, metav1.Now())
+	for retry := pace(0); ; {
+		self, err := n.createOrAdopt(ctx, want)
+		if err == nil {
+			n.nodeEvent("Starting", "Starting kubelet.")
+			return self, nil
+		}
+		n.cfg.Log.Info("registering the node, will try again", "err", err)
+		select {
+		case <-time.After(retry.next()):
+		case <-ctx.Done():
+			return nil, errStopped
+		}
+	}
+}
+
+func (n *Node) createOrAdopt(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
+	self, err := n.client.CoreV1().Nodes().Create(ctx, want, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		self, err = n.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{})
+		if err == nil {
+			self, err = n.patchNode(ctx, self, withLabels(self, want.Labels))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n.patchNodeStatus(ctx, self, want.Status)
+}
+
+// patchNode sends the difference between two versions of the Node; none is nothing.
+func (n *Node) patchNode(ctx context.Context, old, new *corev1.Node, subresources ...string) (*corev1.Node, error) {
+	patch, err := twoWayPatch(old, new)
+	if err != nil || string(patch) == "{}" {
+		return old, err
+	}
+	return n.client.CoreV1().Nodes().Patch(ctx, old.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, subresources...)
+}
+
+func (n *Node) patchNodeStatus(ctx context.Context, old *corev1.Node, status corev1.NodeStatus) (*corev1.Node, error) {
+	new := old.DeepCopy()
+	new.Status = mergeNodeStatus(old.Status, status)
+	return n.patchNode(ctx, old, new, "status")
+}
+
+// twoWayPatch is the strategic merge patch that makes new from old.
+func twoWayPatch[T any](old, new *T) ([]byte, error) {
+	oldJSON, err := json.Marshal(old)
+	if err != nil {
+		return nil, err
+	}
+	newJSON, err := json.Marshal(new)
+	if err != nil {
+		return nil, err
+	}
+	var schema T
+	return strategicpatch.CreateTwoWayMergePatch(oldJSON, newJSON, schema)
+}
+
+func withLabels(node *corev1.Node, labels map[string]string) *corev1.Node {
+	node = node.DeepCopy()
+	for k, v := range labels {
+		metav1.SetMetaDataLabel(&node.ObjectMeta, k, v)
+	}
+	return node
+}
+
+// node is the Node object as the agent first sends it: not yet Ready.
+func (c Config) node(f facts, now metav1.Time) *corev1.Node {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: c.Name, Labels: map[string]string{
+		corev1.LabelHostname: c.Name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: f.info.Architecture,
+	}}}
+	for _, label := range c.Labels {
+		k, v, _ := strings.Cut(label, "=")
+		node.Labels[k] = v
+	}
+	node.Status = c.nodeStatus(f, false, now)
+	return node
+}
+
+// networkNotReady is upstream's message for a node without its part of the network.
+const networkNotReady = "container runtime network not ready: NetworkReady=false " +
+	"reason:NetworkPluginNotReady message:Network plugin returns error: no podCIDR is assigned to the node yet"
+
+// nodeStatus is the status that the agent reports.
+func (c Config) nodeStatus(f facts, ready bool, now metav1.Time) corev1.NodeStatus {
+	resources := f.resources.DeepCopy()
+	resources[corev1.ResourcePods] = *quantity(int64(c.MaxPods))
+	status := corev1.NodeStatus{
+		Capacity:    resources,
+		Allocatable: resources,
+		Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: c.Address}, {Type: corev1.NodeHostName, Address: c.Name},
+		},
+		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(c.Port)}},
+		NodeInfo:        f.info,
+	}
+	for _, image := range c.Images {
+		status.Images = append(status.Images, corev1.ContainerImage{Names: []string{image.Name}})
+	}
+	condition := func(t corev1.NodeConditionType, s corev1.ConditionStatus, reason, message string) {
+		status.Conditions = append(status.Conditions, corev1.NodeCondition{
+			Type: t, Status: s, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
+		})
+	}
+	condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
+	condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+	condition(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
+	if ready {
+		condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
+	} else {
+		condition(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", networkNotReady)
+	}
+	return status
+}
+
+// mergeNodeStatus puts what the agent reports into a status that others may have
+// written to as well: their conditions stay, and a condition that says what it said
+// before keeps the time since when.
+func mergeNodeStatus(old, report corev1.NodeStatus) corev1.NodeStatus {
+	merged := *old.DeepCopy()
+	conditions := merged.Conditions
+	merged.Capacity, merged.Allocatable = report.Capacity, report.Allocatable
+	merged.Addresses, merged.NodeInfo, merged.Images = report.Addresses, report.NodeInfo, report.Images
+	merged.DaemonEndpoints = report.DaemonEndpoints
+next:
+	for _, c := range report.Conditions {
+		for i := range conditions {
+			if conditions[i].Type == c.Type {
+				if conditions[i].Status == c.Status {
+					c.LastTransitionTime = conditions[i].LastTransitionTime
+				}
+				conditions[i] = c
+				continue next
+			}
+		}
+		conditions = append(conditions, c)
+	}
+	merged.Conditions = conditions
+	return merged
+}

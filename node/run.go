@@ -1,0 +1,221 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"orrery.example.org/node/console"
+	"orrery.example.org/node/sandbox"
+	"orrery.example.org/node/workload"
+)
+
+// startError is the exit code of a program that could not be started, as runc's.
+const startError = 128
+
+// run is one run of a container.
+type run struct {
+	c       *container
+	builtIn workload.Workload // nil: argv
+	argv    []string
+	env     []string
+	console *console.Console
+	box     *sandbox.Sandbox
+	started bool // the program was
+}
+
+// runOnce runs the container once and returns its exit code. An error means that it
+// was not tried, because of how the Pod is written.
+func (c *container) runOnce(stop, kill context.Context, image workload.Image) (int32, error) {
+	n, object := c.pod.node, c.pod.latest()
+	r := &run{c: c, box: c.pod.sandbox()}
+	c.mu.Lock()
+	c.spec.Image = c.image
+	c.mu.Unlock()
+	r.builtIn, r.argv = n.catalog.Program(image, c.spec)
+	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
+	var err error
+	if r.env, err = environment(object, &c.spec, hostname, c.pod.address().String(), n.cfg.Address); err != nil {
+		return 0, err
+	}
+	stop, stopRun := context.WithCancel(stop)
+	defer stopRun()
+	kill, killRun := context.WithCancel(kill)
+	defer killRun()
+	c.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.spec.Image))
+	err = c.begin(r, imageID(image, r.argv), func() {
+		stopRun()
+		time.AfterFunc(graceOf(object), killRun)
+	})
+	if err != nil {
+		return 0, err
+	}
+	c.event(corev1.EventTypeNormal, "Created", "Container created")
+	c.event(corev1.EventTypeNormal, "Started", "Container started")
+	probing := c.startProbes(stop, r)
+	err = r.execute(stop, kill)
+	stopRun()
+	<-probing
+	return c.end(r, err), nil
+}
+
+// graceOf is how long a container may take to stop while its Pod goes on.
+func graceOf(object *corev1.Pod) time.Duration {
+	return time.Duration(ptr.Deref(object.Spec.TerminationGracePeriodSeconds, 30)) * time.Second
+}
+
+// begin opens the console and puts the container into the state Running.
+func (c *container) begin(r *run, imageID string, stopRun func()) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status.ContainerID != "" {
+		c.status.RestartCount++
+	}
+	dir := filepath.Join(c.pod.dir(), "logs", c.spec.Name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	logFile := func(restarts int32) string { return filepath.Join(dir, strconv.Itoa(int(restarts))+".log") }
+	r.console, err = console.New(logFile(c.status.RestartCount), c.spec.Stdin, c.spec.StdinOnce)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	if c.console != nil {
+		c.previous = c.console.Log
+	}
+	_ = os.Remove(logFile(c.status.RestartCount - 2)) // mostly there is none
+	c.console, c.stopRun = r.console, stopRun
+	c.serving, c.probed = false, c.spec.ReadinessProbe == nil
+	if c.status.State.Terminated != nil {
+		c.status.LastTerminationState = c.status.State
+	}
+	c.status.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
+	c.status.ContainerID, c.status.Image, c.status.ImageID = newContainerID(), c.spec.Image, imageID
+	c.setStarted(c.spec.StartupProbe == nil)
+	return nil
+}
+
+// execute runs the program to its end.
+func (r *run) execute(stop, kill context.Context) (err error) {
+	if r.builtIn == nil {
+		p := sandbox.Process{
+			Argv: r.argv, Env: r.env, Dir: r.c.spec.WorkingDir, TTY: r.c.spec.TTY,
+			Stdin: r.console.Stdin(), Stdout: r.console.Stdout(), Stderr: r.console.Stderr(),
+			Resize: r.console.Resize(), Stop: stop.Done(), Started: r.ready,
+		}
+		if p.Dir == "" {
+			p.Dir = "/"
+		}
+		return r.box.Run(kill, p)
+	}
+	defer func() {
+		if p := recover(); p != nil { // costs the container, not the node
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	spec := *r.c.spec.DeepCopy()
+	spec.Env = nil
+	for _, variable := range r.env {
+		name, value, _ := strings.Cut(variable, "=")
+		spec.Env = append(spec.Env, corev1.EnvVar{Name: name, Value: value})
+	}
+	r.started = true
+	return r.builtIn(stop, &workload.Container{
+		Pod: r.c.pod.latest(), Spec: spec, Node: r.c.pod.node.cfg.Name, PodIP: r.c.pod.address().String(),
+		Host: r.box.Host, Stdout: r.console.Stdout(), Stderr: r.console.Stderr(), Ready: r.ready,
+	})
+}
+
+// ready is called by the program, or for it when it runs.
+func (r *run) ready() {
+	r.started = true
+	r.c.mu.Lock()
+	r.c.serving = true
+	r.c.setReady()
+	closeOnce(r.c.settled)
+	r.c.mu.Unlock()
+}
+
+// end closes the console and puts the container into the state Terminated.
+func (c *container) end(r *run, err error) int32 {
+	code, signal := workload.ExitCode(err)
+	state := &corev1.ContainerStateTerminated{ExitCode: int32(code), Signal: int32(signal), Reason: "Completed"}
+	if code != 0 {
+		state.Reason = "Error"
+	}
+	if exit := (workload.Exit{}); err != nil && !errors.As(err, &exit) {
+		state.Message = err.Error()
+		fmt.Fprintln(r.console.Stderr(), err)
+		if !r.started {
+			state.ExitCode, state.Reason = startError, "StartError"
+			c.event(corev1.EventTypeWarning, "Failed", "Error: failed to start container: "+err.Error())
+		}
+	}
+	if err := r.console.Close(); err != nil {
+		c.pod.node.cfg.Log.Error("closing a container's log", "pod", podName(c.pod.latest()), "err", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	state.StartedAt, state.FinishedAt = c.status.State.Running.StartedAt, metav1.Now()
+	state.ContainerID = c.status.ContainerID
+	c.status.State = corev1.ContainerState{Terminated: state}
+	c.stopRun, c.serving = nil, false
+	c.setStarted(false)
+	return state.ExitCode
+}
+
+// setStarted and setReady bring the status up to date; c.mu is held.
+func (c *container) setStarted(started bool) {
+	c.status.Started = &started
+	if started {
+		closeOnce(c.hasStarted)
+	}
+	c.setReady()
+}
+
+func (c *container) setReady() {
+	c.status.Ready = c.serving && c.probed && *c.status.Started
+	poke(c.pod.wake)
+}
+
+// newContainerID is 32 random bytes, as container runtimes have it.
+func newContainerID() string {
+	id := make([]byte, 32)
+	_, _ = rand.Read(id) // never fails
+	return "orrery://" + hex.EncodeToString(id)
+}
+
+// imageID names what runs, for there is no image to have a digest.
+func imageID(image workload.Image, argv []string) string {
+	if len(argv) > 0 {
+		return "orrery://program/" + strings.TrimPrefix(argv[0], "/")
+	}
+	return "orrery://built-in/" + image.Workload
+}
+
+// startProbes begins to probe a run. The returned channel is closed when all probing
+// has ended, after ctx was cancelled.
+func (c *container) startProbes(ctx context.Context, r *run) <-chan struct{} {
+	ended := make(chan struct{})
+	if c.spec.StartupProbe == nil && c.spec.ReadinessProbe == nil && c.spec.LivenessProbe == nil {
+		close(ended)
+		return ended
+	}
+	p := &prober{node: c.pod.node.cfg.Host, podIP: c.pod.address().String(), box: r.box, env: r.env}
+	go func() {
+		defer close(ended)
+		c.probeAll(ctx, p)
+	}()
+	return ended
+}

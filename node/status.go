@@ -1,0 +1,210 @@
+package node
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// outcome is what the agent knows about a Pod's run; podStatus puts it into words.
+type outcome struct {
+	init, containers []corev1.ContainerStatus
+	over             bool // nothing of the Pod runs or will run here again
+	sandboxUp        bool
+	podIP            string // stays when the sandbox has gone
+	hostIP           string
+	started          metav1.Time
+	rejected         *rejection // the node refused the Pod
+}
+
+// rejection is why a node refuses a Pod.
+type rejection struct{ reason, message string }
+
+// podStatus is the Pod's next status. Conditions that others wrote stay, and a
+// condition that says what it said before keeps the time since when.
+func podStatus(pod *corev1.Pod, o outcome, now metav1.Time) corev1.PodStatus {
+	status := *pod.Status.DeepCopy()
+	status.ObservedGeneration = pod.Generation
+	status.HostIP, status.HostIPs = o.hostIP, []corev1.HostIP{{IP: o.hostIP}}
+	if status.StartTime == nil {
+		status.StartTime = &o.started
+	}
+	if o.rejected != nil {
+		status.Phase, status.Reason, status.Message = corev1.PodFailed, o.rejected.reason, o.rejected.message
+		return status
+	}
+	if o.podIP != "" {
+		status.PodIP, status.PodIPs = o.podIP, []corev1.PodIP{{IP: o.podIP}}
+	}
+	status.InitContainerStatuses, status.ContainerStatuses = o.init, o.containers
+	if status.Phase != corev1.PodFailed && status.Phase != corev1.PodSucceeded { // those are final
+		status.Phase = phase(&pod.Spec, o)
+	}
+	for _, c := range conditions(pod, o, status.Phase) {
+		c.ObservedGeneration = pod.Generation
+		setCondition(&status.Conditions, c, now)
+	}
+	return status
+}
+
+// phase sums up the containers.
+func phase(spec *corev1.PodSpec, o outcome) corev1.PodPhase {
+	for i, c := range o.init {
+		switch {
+		case restarts(spec.InitContainers[i].RestartPolicy):
+			if c.Started == nil || !*c.Started {
+				return corev1.PodPending
+			}
+		case failed(c) && spec.RestartPolicy == corev1.RestartPolicyNever:
+			return corev1.PodFailed
+		case c.State.Terminated == nil || failed(c):
+			return corev1.PodPending
+		}
+	}
+	var running, waiting, stopped, succeeded int
+	for _, c := range o.containers {
+		switch {
+		case c.State.Running != nil:
+			running++
+		case c.State.Terminated != nil:
+			stopped++
+			if c.State.Terminated.ExitCode == 0 {
+				succeeded++
+			}
+		case c.LastTerminationState.Terminated != nil:
+			stopped++ // it waits to be restarted
+		default:
+			waiting++
+		}
+	}
+	switch {
+	case o.over && (waiting > 0 || stopped != succeeded):
+		return corev1.PodFailed
+	case waiting > 0:
+		return corev1.PodPending
+	case running > 0, spec.RestartPolicy == corev1.RestartPolicyAlways && !o.over:
+		return corev1.PodRunning
+	case stopped == succeeded:
+		return corev1.PodSucceeded
+	case spec.RestartPolicy == corev1.RestartPolicyNever:
+		return corev1.PodFailed
+	default:
+		return corev1.PodRunning // OnFailure: some will run again
+	}
+}
+
+// restarts says whether an init container is a sidecar.
+func restarts(p *corev1.ContainerRestartPolicy) bool {
+	return p != nil && *p == corev1.ContainerRestartPolicyAlways
+}
+
+func failed(c corev1.ContainerStatus) bool {
+	return c.State.Terminated != nil && c.State.Terminated.ExitCode != 0
+}
+
+// conditions are those that kubelet owns.
+func conditions(pod *corev1.Pod, o outcome, phase corev1.PodPhase) []corev1.PodCondition {
+	containersReady := readiness(corev1.ContainersReady, pod.Spec.Containers, o.containers, phase)
+	ready := containersReady
+	ready.Type = corev1.PodReady
+	if ready.Status == corev1.ConditionTrue {
+		ready = readinessGates(pod, ready)
+	}
+	return []corev1.PodCondition{
+		{Type: corev1.PodReadyToStartContainers, Status: boolStatus(o.sandboxUp)},
+		initialized(pod, o, phase),
+		ready,
+		containersReady,
+		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+	}
+}
+
+func boolStatus(b bool) corev1.ConditionStatus {
+	if b {
+		return corev1.ConditionTrue
+	}
+	return corev1.ConditionFalse
+}
+
+// initialized: every init container has ended well, every sidecar has started.
+func initialized(pod *corev1.Pod, o outcome, phase corev1.PodPhase) corev1.PodCondition {
+	c := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
+	if phase == corev1.PodSucceeded {
+		c.Reason = "PodCompleted"
+		return c
+	}
+	var incomplete []string
+	for i, s := range o.init {
+		sidecar := restarts(pod.Spec.InitContainers[i].RestartPolicy)
+		done := s.State.Terminated != nil && !failed(s)
+		if !(sidecar && s.Started != nil && *s.Started || !sidecar && done) {
+			incomplete = append(incomplete, s.Name)
+		}
+	}
+	if len(incomplete) > 0 {
+		c.Status, c.Reason = corev1.ConditionFalse, "ContainersNotInitialized"
+		c.Message = "containers with incomplete status: [" + strings.Join(incomplete, " ") + "]"
+	}
+	return c
+}
+
+// readiness: every container is ready.
+func readiness(t corev1.PodConditionType, specs []corev1.Container, all []corev1.ContainerStatus, phase corev1.PodPhase) corev1.PodCondition {
+	c := corev1.PodCondition{Type: t, Status: corev1.ConditionFalse}
+	switch phase {
+	case corev1.PodSucceeded:
+		c.Reason = "PodCompleted"
+		return c
+	case corev1.PodFailed:
+		c.Reason = "PodFailed"
+		return c
+	}
+	var unready []string
+	for _, spec := range specs {
+		i := slices.IndexFunc(all, func(s corev1.ContainerStatus) bool { return s.Name == spec.Name })
+		if i < 0 || !all[i].Ready {
+			unready = append(unready, spec.Name)
+		}
+	}
+	if len(unready) == 0 {
+		c.Status = corev1.ConditionTrue
+		return c
+	}
+	c.Reason = "ContainersNotReady"
+	c.Message = "containers with unready status: [" + strings.Join(unready, " ") + "]"
+	return c
+}
+
+// readinessGates makes a ready Pod wait for the conditions that its spec names.
+func readinessGates(pod *corev1.Pod, ready corev1.PodCondition) corev1.PodCondition {
+	var missing []string
+	for _, gate := range pod.Spec.ReadinessGates {
+		i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == gate.ConditionType })
+		switch {
+		case i < 0:
+			missing = append(missing, `corresponding condition of pod readiness gate "`+string(gate.ConditionType)+`" does not exist.`)
+		case pod.Status.Conditions[i].Status != corev1.ConditionTrue:
+			missing = append(missing, `the status of pod readiness gate "`+string(gate.ConditionType)+`" is not "True", but `+string(pod.Status.Conditions[i].Status))
+		}
+	}
+	if len(missing) > 0 {
+		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "ReadinessGatesNotReady", strings.Join(missing, ", ")
+	}
+	return ready
+}
+
+func setCondition(all *[]corev1.PodCondition, c corev1.PodCondition, now metav1.Time) {
+	c.LastTransitionTime = now
+	for i, old := range *all {
+		if old.Type == c.Type {
+			if old.Status == c.Status {
+				c.LastTransitionTime = old.LastTransitionTime
+			}
+			(*all)[i] = c
+			return
+		}
+	}
+	*all = append(*all, c)
+}
