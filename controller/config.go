@@ -1,0 +1,131 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// Config is the controller manager's configuration. The zero value of a field means
+// its default.
+type Config struct {
+	// Client reaches the API server.
+	Client *rest.Config `mapstructure:"-"`
+	Log    *slog.Logger `mapstructure:"-"`
+
+	// ClusterCIDR is what the nodes' Pod ranges are cut from: one CIDR, or one of each
+	// family with a comma between them.
+	ClusterCIDR string `mapstructure:"cluster-cidr"`
+	// NodeCIDRMaskSize is the size of one node's range, NodeCIDRMaskSizeIPv6 for IPv6.
+	NodeCIDRMaskSize     int `mapstructure:"node-cidr-mask-size"`
+	NodeCIDRMaskSizeIPv6 int `mapstructure:"node-cidr-mask-size-ipv6"`
+
+	// NodeMonitorPeriod is how often each node's lease is looked at, and
+	// NodeMonitorGracePeriod how long it may go without renewal before the node counts
+	// as unreachable. A node that has never reported anything gets NodeStartupGracePeriod.
+	NodeMonitorPeriod      time.Duration `mapstructure:"node-monitor-period"`
+	NodeMonitorGracePeriod time.Duration `mapstructure:"node-monitor-grace-period"`
+	NodeStartupGracePeriod time.Duration `mapstructure:"node-startup-grace-period"`
+
+	// LeaderElect has several managers agree, through a Lease, on the one that works.
+	LeaderElect bool `mapstructure:"leader-elect"`
+
+	// How many objects each loop works on at once, by upstream's flag names.
+	ConcurrentEndpointSyncs        int `mapstructure:"concurrent-endpoint-syncs"`
+	ConcurrentServiceEndpointSyncs int `mapstructure:"concurrent-service-endpoint-syncs"`
+	ConcurrentDeploymentSyncs      int `mapstructure:"concurrent-deployment-syncs"`
+	ConcurrentReplicaSetSyncs      int `mapstructure:"concurrent-replicaset-syncs"`
+	ConcurrentNamespaceSyncs       int `mapstructure:"concurrent-namespace-syncs"`
+	ConcurrentGCSyncs              int `mapstructure:"concurrent-gc-syncs"`
+	// ConcurrentBindings is how many Pods the scheduler binds at once.
+	ConcurrentBindings int `mapstructure:"concurrent-bindings"`
+}
+
+// Defaults are upstream's, on the lab's networks.
+//
+// Kubernetes: LeaderElect is true upstream.
+func Defaults() Config {
+	return Config{
+		ClusterCIDR:                    "10.244.0.0/16",
+		NodeCIDRMaskSize:               24,
+		NodeCIDRMaskSizeIPv6:           64,
+		NodeMonitorPeriod:              5 * time.Second,
+		NodeMonitorGracePeriod:         50 * time.Second,
+		NodeStartupGracePeriod:         60 * time.Second,
+		ConcurrentEndpointSyncs:        5,
+		ConcurrentServiceEndpointSyncs: 5,
+		ConcurrentDeploymentSyncs:      5,
+		ConcurrentReplicaSetSyncs:      5,
+		ConcurrentNamespaceSyncs:       10,
+		ConcurrentGCSyncs:              20,
+		ConcurrentBindings:             16,
+	}
+}
+
+// withDefaults fills in what was left zero.
+func (c Config) withDefaults() Config {
+	d := Defaults()
+	for _, f := range []struct{ have, want *int }{
+		{&c.NodeCIDRMaskSize, &d.NodeCIDRMaskSize},
+		{&c.NodeCIDRMaskSizeIPv6, &d.NodeCIDRMaskSizeIPv6},
+		{&c.ConcurrentEndpointSyncs, &d.ConcurrentEndpointSyncs},
+		{&c.ConcurrentServiceEndpointSyncs, &d.ConcurrentServiceEndpointSyncs},
+		{&c.ConcurrentDeploymentSyncs, &d.ConcurrentDeploymentSyncs},
+		{&c.ConcurrentReplicaSetSyncs, &d.ConcurrentReplicaSetSyncs},
+		{&c.ConcurrentNamespaceSyncs, &d.ConcurrentNamespaceSyncs},
+		{&c.ConcurrentGCSyncs, &d.ConcurrentGCSyncs},
+		{&c.ConcurrentBindings, &d.ConcurrentBindings},
+	} {
+		if *f.have == 0 {
+			*f.have = *f.want
+		}
+	}
+	for _, f := range []struct{ have, want *time.Duration }{
+		{&c.NodeMonitorPeriod, &d.NodeMonitorPeriod},
+		{&c.NodeMonitorGracePeriod, &d.NodeMonitorGracePeriod},
+		{&c.NodeStartupGracePeriod, &d.NodeStartupGracePeriod},
+	} {
+		if *f.have == 0 {
+			*f.have = *f.want
+		}
+	}
+	if c.ClusterCIDR == "" {
+		c.ClusterCIDR = d.ClusterCIDR
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	if c.Client == nil {
+		return errors.New("controller: no client configuration")
+	}
+	for name, n := range map[string]int{
+		"concurrent-endpoint-syncs":         c.ConcurrentEndpointSyncs,
+		"concurrent-service-endpoint-syncs": c.ConcurrentServiceEndpointSyncs,
+		"concurrent-deployment-syncs":       c.ConcurrentDeploymentSyncs,
+		"concurrent-replicaset-syncs":       c.ConcurrentReplicaSetSyncs,
+		"concurrent-namespace-syncs":        c.ConcurrentNamespaceSyncs,
+		"concurrent-gc-syncs":               c.ConcurrentGCSyncs,
+		"concurrent-bindings":               c.ConcurrentBindings,
+	} {
+		if n < 1 {
+			return fmt.Errorf("controller: %s is %d, must be at least 1", name, n)
+		}
+	}
+	for name, d := range map[string]time.Duration{
+		"node-monitor-period":       c.NodeMonitorPeriod,
+		"node-monitor-grace-period": c.NodeMonitorGracePeriod,
+		"node-startup-grace-period": c.NodeStartupGracePeriod,
+	} {
+		if d < 0 {
+			return fmt.Errorf("controller: %s is %s, must be positive", name, d)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+// Package controller runs the cluster's loops: each watches some kinds of object and
+// writes others, until what is agrees with what should be.
+//
+// Upstream counterpart: kube-controller-manager and kube-scheduler in one process.
+//
+// What flows in: watches, through informers that all loops share. What flows out:
+// writes to the same API server, and Events that tell people about them. Loops never
+// call each other. A Deployment makes a ReplicaSet, and that is all it does: the
+// ReplicaSet's loop sees it and makes Pods, the scheduler sees those and binds them, a
+// node runs them, the endpoint loops see them ready. The chain exists only in the API.
+//
+// Left out of upstream's: Jobs, DaemonSets, StatefulSets, volumes, quotas, service
+// accounts, certificates, endpoint slice mirroring, cloud nodes, and everything for
+// kinds that this cluster does not have.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"orrery.example.org/controller/loop"
+)
+
+// Loop is one controller.
+type Loop interface {
+	Name() string
+	Synced() []cache.DoneChecker
+	Run(ctx context.Context) error
+}
+
+// Manager owns the loops.
+type Manager struct {
+	cfg   Config
+	log   *slog.Logger
+	ready chan struct{}
+
+	client    kubernetes.Interface
+	discovery discovery.DiscoveryInterfaceWithContext
+	metadata  metadata.Interface
+}
+
+// New prepares a manager. It talks to nobody yet.
+func New(cfg Config) (*Manager, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	m := &Manager{cfg: cfg, log: cfg.Log, ready: make(chan struct{})}
+	if err := m.connect(); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
+	return m, nil
+}
+
+// connect makes the clients. They share one HTTP client and so one connection.
+func (m *Manager) connect() error {
+	c := rest.CopyConfig(m.cfg.Client)
+	c.UserAgent = "kube-controller-manager"
+	c.QPS = -1 // no limit of our own; the API server says when it has enough
+	c.WarningHandlerWithContext = rest.NoWarnings{}
+	httpClient, err := rest.HTTPClientFor(c)
+	if err != nil {
+		return err
+	}
+	if m.metadata, err = metadata.NewForConfigAndClient(c, httpClient); err != nil {
+		return err
+	}
+	c.ContentType = "application/vnd.kubernetes.protobuf"
+	c.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	client, err := kubernetes.NewForConfigAndClient(c, httpClient)
+	if err != nil {
+		return err
+	}
+	m.client, m.discovery = client, client.DiscoveryClient
+	return nil
+}
+
+// Ready is closed when every loop has seen the state of the cluster and works.
+// Under leader election, that is when this manager leads.
+func (m *Manager) Ready() <-chan struct{} { return m.ready }
+
+// Run works until ctx is done. It may be called once.
+func (m *Manager) Run(ctx context.Context) error {
+	if m.cfg.LeaderElect {
+		return m.lead(ctx, m.work)
+	}
+	return m.work(ctx)
+}
+
+// work builds the loops, lets their caches fill, and runs them.
+func (m *Manager) work(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	start := time.Now()
+	catalog, err := m.discover(ctx)
+	if catalog == nil {
+		return err
+	}
+	events := loop.StartEvents(ctx, m.client)
+	defer events.Close()
+	factory := informers.NewSharedInformerFactoryWithOptions(m.client, 0, informers.WithTransform(strip))
+	watched := m.watch(factory, catalog)
+
+	loops, err := m.loops(loop.Env{
+		Client: m.client, Informers: factory, Recorder: events.Recorder, Log: m.log,
+	}, catalog)
+	if err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
+	defer watched.Shutdown()
+	defer factory.Shutdown()
+	defer cancel() // runs before the two above wait
+	factory.StartWithContext(ctx)
+	watched.StartWithContext(ctx)
+
+	var synced []cache.DoneChecker
+	for _, l := range loops {
+		synced = append(synced, l.Synced()...)
+	}
+	if !cache.WaitFor(ctx, "", synced...) {
+		return nil // ctx ended first
+	}
+	return m.run(ctx, loops, func() {
+		m.log.Info("controllers running", "loops", len(loops), "took", time.Since(start).Round(time.Microsecond))
+		close(m.ready)
+	})
+}
+
+// run runs the loops together: when one fails, all end.
+func (m *Manager) run(ctx context.Context, loops []Loop, started func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	for _, l := range loops {
+		wg.Go(func() {
+			defer cancel()
+			if err := l.Run(ctx); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
+	}
+	started()
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// strip drops from cached objects what no loop reads. Written back without them,
+// objects keep their managed fields: the API server takes an absent list for the old one.
+func strip(obj any) (any, error) {
+	if o, ok := obj.(metav1.Object); ok {
+		o.SetManagedFields(nil)
+	}
+	return obj, nil
+}
