@@ -74,6 +74,8 @@ func (s *settings) addFlag(flags *pflag.FlagSet, key, usage string, value any) {
 		flags.Bool(flag, value, usage)
 	case int:
 		flags.Int(flag, value, usage)
+	case int64:
+		flags.Int64(flag, value, usage)
 	case time.Duration:
 		flags.Duration(flag, value, usage)
 	case []string:

@@ -79,13 +79,15 @@ func component[C any](name, short string, defaults C, start func(C, *slog.Logger
 	return cmd
 }
 
+// controllerConfig is the file of ctl serve controller.
+type controllerConfig struct {
+	controller.Config `mapstructure:",squash"`
+	ClusterAccess     `mapstructure:",squash"`
+}
+
 func serveController() *cobra.Command {
-	type config struct {
-		controller.Config `mapstructure:",squash"`
-		ClusterAccess     `mapstructure:",squash"`
-	}
-	return component("controller", "The controllers and the scheduler", config{Config: controller.Defaults()},
-		func(c config, log *slog.Logger) (func(context.Context) error, error) {
+	return component("controller", "The controllers and the scheduler", controllerConfig{Config: controller.Defaults()},
+		func(c controllerConfig, log *slog.Logger) (func(context.Context) error, error) {
 			var err error
 			if c.Client, err = c.client(); err != nil {
 				return nil, err
@@ -99,13 +101,15 @@ func serveController() *cobra.Command {
 		})
 }
 
+// proxyConfig is the file of ctl serve proxy.
+type proxyConfig struct {
+	proxy.Config  `mapstructure:",squash"`
+	ClusterAccess `mapstructure:",squash"`
+}
+
 func serveProxy() *cobra.Command {
-	type config struct {
-		proxy.Config  `mapstructure:",squash"`
-		ClusterAccess `mapstructure:",squash"`
-	}
-	return component("proxy", "The service proxy of this machine", config{Config: proxy.Defaults()},
-		func(c config, log *slog.Logger) (func(context.Context) error, error) {
+	return component("proxy", "The service proxy of this machine", proxyConfig{Config: proxy.Defaults()},
+		func(c proxyConfig, log *slog.Logger) (func(context.Context) error, error) {
 			var err error
 			if c.Config.Client, err = c.client(); err != nil {
 				return nil, err
@@ -119,13 +123,15 @@ func serveProxy() *cobra.Command {
 		})
 }
 
+// dnsConfig is the file of ctl serve dns.
+type dnsConfig struct {
+	dns.Config    `mapstructure:",squash"`
+	ClusterAccess `mapstructure:",squash"`
+}
+
 func serveDNS() *cobra.Command {
-	type config struct {
-		dns.Config    `mapstructure:",squash"`
-		ClusterAccess `mapstructure:",squash"`
-	}
-	return component("dns", "The cluster's DNS server", config{Config: dns.Defaults()},
-		func(c config, log *slog.Logger) (func(context.Context) error, error) {
+	return component("dns", "The cluster's DNS server", dnsConfig{Config: dns.Defaults()},
+		func(c dnsConfig, log *slog.Logger) (func(context.Context) error, error) {
 			var err error
 			if c.Config.Client, err = c.client(); err != nil {
 				return nil, err
@@ -139,16 +145,18 @@ func serveDNS() *cobra.Command {
 		})
 }
 
+// nodeConfig is the file of ctl serve node.
+type nodeConfig struct {
+	node.Config   `mapstructure:",squash"`
+	ClusterAccess `mapstructure:",squash"`
+	CertFile      string `mapstructure:"tls-cert-file" usage:"certificate of the agent's HTTPS server"`
+	KeyFile       string `mapstructure:"tls-private-key-file" usage:"its key"`
+	ClientCAFile  string `mapstructure:"client-ca-file" usage:"who signs the certificates of the API server"`
+}
+
 func serveNode() *cobra.Command {
-	type config struct {
-		node.Config   `mapstructure:",squash"`
-		ClusterAccess `mapstructure:",squash"`
-		CertFile      string `mapstructure:"tls-cert-file" usage:"certificate of the agent's HTTPS server"`
-		KeyFile       string `mapstructure:"tls-private-key-file" usage:"its key"`
-		ClientCAFile  string `mapstructure:"client-ca-file" usage:"who signs the certificates of the API server"`
-	}
-	return component("node", "The agent of this machine, as a node", config{Config: node.Defaults()},
-		func(c config, log *slog.Logger) (func(context.Context) error, error) {
+	return component("node", "The agent of this machine, as a node", nodeConfig{Config: node.Defaults()},
+		func(c nodeConfig, log *slog.Logger) (func(context.Context) error, error) {
 			var err error
 			if c.Config.Client, err = c.client(); err != nil {
 				return nil, err

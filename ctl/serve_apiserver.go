@@ -20,7 +20,6 @@ import (
 // are kept, and for whom it makes some.
 type apiServerConfig struct {
 	apiserver.Config `mapstructure:",squash"`
-	AdvertiseAddress string   `mapstructure:"advertise-address" usage:"address and port under which the cluster reaches this API server; default: the bind address"`
 	PKIDir           string   `mapstructure:"pki-dir" usage:"directory of the CA and of the kubeconfigs; made on the first start"`
 	Names            []string `mapstructure:"names" usage:"more names and addresses for the server's certificate"`
 	Nodes            []string `mapstructure:"nodes" usage:"NAME=ADDRESS of nodes to make a kubeconfig and a serving certificate for"`
@@ -50,17 +49,17 @@ func (c *apiServerConfig) complete() error {
 	if c.AdvertiseAddress == "" {
 		c.AdvertiseAddress = c.BindAddress
 	}
-	var err error
-	if c.Advertise, err = netip.ParseAddrPort(c.AdvertiseAddress); err != nil {
+	advertise, err := netip.ParseAddrPort(c.AdvertiseAddress)
+	if err != nil {
 		return fmt.Errorf("advertise-address: %w; give an address and a port, e.g. 192.0.2.1:6443", err)
 	}
-	if c.Advertise.Addr().IsUnspecified() {
-		return fmt.Errorf("advertise-address: nobody can reach %s; say under which address the cluster reaches this server", c.Advertise.Addr())
+	if advertise.Addr().IsUnspecified() {
+		return fmt.Errorf("advertise-address: nobody can reach %s; say under which address the cluster reaches this server", advertise.Addr())
 	}
 	if c.CA, err = pki.LoadOrCreateCA(c.PKIDir, "orrery-ca"); err != nil {
 		return err
 	}
-	request, err := c.servingRequest()
+	request, err := c.servingRequest(advertise.Addr())
 	if err != nil {
 		return err
 	}
@@ -73,10 +72,10 @@ func (c *apiServerConfig) complete() error {
 	return c.writeKubeconfigs()
 }
 
-func (c *apiServerConfig) servingRequest() (pki.Request, error) {
+func (c *apiServerConfig) servingRequest(advertise netip.Addr) (pki.Request, error) {
 	r := pki.Request{User: "kube-apiserver",
 		DNS: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
-		IPs: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, c.Advertise.Addr().AsSlice()}}
+		IPs: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, advertise.AsSlice()}}
 	for _, cidr := range c.ServiceCIDR {
 		prefix, err := netip.ParsePrefix(cidr)
 		if err != nil {
@@ -120,7 +119,7 @@ func (c *apiServerConfig) writeKubeconfigs() error {
 		if err != nil {
 			return err
 		}
-		config := pki.ClientConfig("https://"+c.Advertise.String(), c.CA, pair)
+		config := pki.ClientConfig("https://"+c.AdvertiseAddress, c.CA, pair)
 		if err := pki.WriteKubeconfig(filepath.Join(c.PKIDir, name+".kubeconfig"), name, config); err != nil {
 			return fmt.Errorf("write the kubeconfig of %s: %w", name, err)
 		}

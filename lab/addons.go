@@ -148,16 +148,16 @@ const bootRetry = 2 * time.Millisecond
 // awaitKubernetesService waits until every node reaches the API through the Service.
 func (c *cluster) awaitKubernetesService(ctx context.Context) error {
 	target := netip.AddrPortFrom(kubernetesService, 443).String()
-	for _, agent := range c.agents {
+	for i := range c.agents {
 		err := retry(ctx, func() error {
-			conn, err := c.fabric.hosts[agent.Name()].Dial(ctx, "tcp", target)
+			conn, err := c.fabric.hosts[nodeName(i+1)].Dial(ctx, "tcp", target)
 			if err != nil {
 				return err
 			}
 			return conn.Close()
 		})
 		if err != nil {
-			return fmt.Errorf("reach the kubernetes Service at %s from %s: %w", target, agent.Name(), err)
+			return fmt.Errorf("reach the kubernetes Service at %s from %s: %w", target, nodeName(i+1), err)
 		}
 	}
 	return nil

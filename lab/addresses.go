@@ -86,7 +86,7 @@ func checkPrograms() error {
 // denied explains an error that may be about privileges.
 func denied(doing string, err error) error {
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOSPC) { // ENOSPC: no more user namespaces
-		return fmt.Errorf("%s: %w: %w\n%s", doing, errPermission, err, permissionAdvice())
+		return &permissionError{fmt.Sprintf("%s: %v\n%s", doing, err, permissionAdvice())}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -11,7 +11,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"orrery.example.org/apiserver"
-	"orrery.example.org/apiserver/etcd"
 	"orrery.example.org/controller"
 	"orrery.example.org/host"
 	"orrery.example.org/node"
@@ -69,8 +68,8 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 	if err := l.serveControl(ctx, c); err != nil {
 		return c, err
 	}
-	for _, agent := range c.agents {
-		if err := await(ctx, agent.Ready(), "node "+agent.Name()+" to be Ready"); err != nil {
+	for i, agent := range c.agents {
+		if err := await(ctx, agent.Ready(), nodeName(i+1)+" to be Ready"); err != nil {
 			return c, err
 		}
 	}
@@ -123,8 +122,8 @@ func (c *cluster) startAPIServer(ctx context.Context, l *Lab) error {
 	cfg.Host = c.fabric.hosts[controlPlane]
 	cfg.BindAddress = apiAddress.String()
 	cfg.Listeners = []net.Listener{listener}
-	cfg.Advertise = apiAddress
-	cfg.Etcd = etcd.Config{DataDir: c.path("etcd"), UnsafeNoFsync: c.config.NoFsync}
+	cfg.AdvertiseAddress = apiAddress.String()
+	cfg.Etcd.DataDir, cfg.Etcd.UnsafeNoFsync = c.path("etcd"), c.config.NoFsync
 	cfg.CA, cfg.Serving, cfg.KubeletClient = c.ca, serving, kubelet
 	cfg.Log = l.log.With("component", "apiserver")
 	server, err := apiserver.New(cfg)

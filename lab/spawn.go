@@ -44,13 +44,18 @@ type Step struct {
 	Denied  bool          `json:"denied,omitempty"` // because of what this user may not do
 }
 
-// errPermission marks errors about what this user may not do. It travels from the
-// lab's process to its parent in the Step.
-var errPermission = errors.New("not permitted")
+// permissionError is about what this user may not do. It travels from the lab's
+// process to its parent as a Step.
+type permissionError struct{ message string }
+
+func (e *permissionError) Error() string { return e.message }
 
 // IsPermission says whether a lab could not start because this user may not make
 // what it needs.
-func IsPermission(err error) bool { return errors.Is(err, errPermission) }
+func IsPermission(err error) bool {
+	var p *permissionError
+	return errors.As(err, &p)
+}
 
 // Process is a lab's process, seen by who started it.
 type Process struct {
@@ -171,7 +176,7 @@ func follow(reports io.Reader, progress func(Step)) (Step, error) {
 		}
 		switch {
 		case s.Denied:
-			return s, fmt.Errorf("%w: %s", errPermission, s.Error)
+			return s, &permissionError{s.Error}
 		case s.Error != "":
 			return s, errors.New(s.Error)
 		}

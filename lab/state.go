@@ -33,8 +33,8 @@ const DefaultName = "lab"
 
 var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
 
-// StateOf names the directory of a lab: /var/lib/orrery/NAME for root, else
-// $XDG_STATE_HOME/orrery/NAME.
+// StateOf names the directory of a lab: $XDG_STATE_HOME/orrery/NAME; where that is
+// not set /var/lib/orrery/NAME for root and ~/.local/state/orrery/NAME for others.
 func StateOf(name string) (State, error) {
 	if !validName.MatchString(name) {
 		return State{}, fmt.Errorf("invalid lab name %q: use up to 32 lower case letters, digits and '-', starting and ending with a letter or digit", name)
@@ -47,7 +47,7 @@ func StateOf(name string) (State, error) {
 }
 
 func stateRoot() (string, error) {
-	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" && os.Geteuid() != 0 {
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
 		return filepath.Join(dir, "orrery"), nil
 	}
 	if os.Geteuid() == 0 {
