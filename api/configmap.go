@@ -28,7 +28,7 @@ var configMaps = define(Kind{
 func validateConfigMap(c *corev1.ConfigMap) field.ErrorList {
 	var errs field.ErrorList
 	size := 0
-	for key, value := range c.Data {
+	for key, value := range ordered(c.Data) {
 		at := field.NewPath("data").Key(key)
 		errs = append(errs, invalid(at, key, validation.IsConfigMapKey(key))...)
 		if _, twice := c.BinaryData[key]; twice {
@@ -36,7 +36,7 @@ func validateConfigMap(c *corev1.ConfigMap) field.ErrorList {
 		}
 		size += len(value)
 	}
-	for key, value := range c.BinaryData {
+	for key, value := range ordered(c.BinaryData) {
 		errs = append(errs, invalid(field.NewPath("binaryData").Key(key), key, validation.IsConfigMapKey(key))...)
 		size += len(value)
 	}

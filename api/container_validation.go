@@ -2,11 +2,10 @@ package api
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -36,13 +35,8 @@ func validateContainers(spec *corev1.PodSpec, volumes sets.Set[string], at *fiel
 			errs = append(errs, forbidProbesAndHooks(c, at)...)
 		}
 	}
-	for _, list := range []struct {
-		name       string
-		containers []corev1.Container
-	}{{"containers", spec.Containers}, {"initContainers", spec.InitContainers}} {
-		errs = append(errs, validateHostPortConflicts(list.containers, at.Child(list.name))...)
-	}
-	return errs
+	errs = append(errs, validateHostPortConflicts(spec.Containers, at.Child("containers"))...)
+	return append(errs, validateHostPortConflicts(spec.InitContainers, at.Child("initContainers"))...)
 }
 
 func validateContainer(c *corev1.Container, volumes sets.Set[string], at *field.Path) field.ErrorList {
@@ -138,18 +132,16 @@ func validateVolumeMounts(mounts []corev1.VolumeMount, volumes sets.Set[string],
 
 func validateResources(r *corev1.ResourceRequirements, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for list, resources := range map[string]corev1.ResourceList{"limits": r.Limits, "requests": r.Requests} {
-		for name, quantity := range resources {
-			at := at.Child(list).Key(string(name))
-			errs = append(errs, validateResourceName(name, at)...)
-			if quantity.Sign() < 0 {
-				errs = append(errs, field.Invalid(at, quantity.String(), "must be greater than or equal to 0"))
-			}
-		}
+	check := func(name corev1.ResourceName, q resource.Quantity, at *field.Path) {
+		errs = append(errs, validateResourceName(name, at)...)
+		errs = append(errs, validateQuantity(q, at)...)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Requests)) {
-		request, limit := r.Requests[name], r.Limits[name]
-		if _, limited := r.Limits[name]; limited && request.Cmp(limit) > 0 {
+	for name, limit := range ordered(r.Limits) {
+		check(name, limit, at.Child("limits").Key(string(name)))
+	}
+	for name, request := range ordered(r.Requests) {
+		check(name, request, at.Child("requests").Key(string(name)))
+		if limit, limited := r.Limits[name]; limited && request.Cmp(limit) > 0 {
 			errs = append(errs, field.Invalid(at.Child("requests"), request.String(),
 				fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String())))
 		}

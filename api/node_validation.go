@@ -63,12 +63,11 @@ func validatePodCIDRs(cidrs []string, at *field.Path) field.ErrorList {
 
 func validateNodeResources(s *corev1.NodeStatus) field.ErrorList {
 	var errs field.ErrorList
-	for name, list := range map[string]corev1.ResourceList{"capacity": s.Capacity, "allocatable": s.Allocatable} {
-		for r, q := range list {
-			if q.Sign() < 0 {
-				errs = append(errs, field.Invalid(field.NewPath("status", name).Key(string(r)), q.String(), "must be greater than or equal to 0"))
-			}
-		}
+	for name, q := range ordered(s.Capacity) {
+		errs = append(errs, validateQuantity(q, field.NewPath("status", "capacity").Key(string(name)))...)
+	}
+	for name, q := range ordered(s.Allocatable) {
+		errs = append(errs, validateQuantity(q, field.NewPath("status", "allocatable").Key(string(name)))...)
 	}
 	return errs
 }

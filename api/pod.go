@@ -40,7 +40,7 @@ var pods = define(Kind{
 	Status:         func(p *corev1.Pod) any { return &p.Status },
 	Default:        defaultPod,
 	PrepareCreate:  preparePod,
-	PrepareStatus:  func(p, old *corev1.Pod) { p.OwnerReferences = old.OwnerReferences },
+	PrepareStatus:  preparePodStatus,
 	Validate:       validatePod,
 	ValidateUpdate: validatePodUpdate,
 	ValidateStatus: validatePodStatus,

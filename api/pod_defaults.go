@@ -25,11 +25,19 @@ func defaultPod(p *corev1.Pod) {
 			defaultHostPorts(list)
 		}
 	}
-	if len(p.Status.HostIPs) == 0 && p.Status.HostIP != "" {
-		p.Status.HostIPs = []corev1.HostIP{{IP: p.Status.HostIP}}
+	syncIPs(&p.Status)
+}
+
+// syncIPs makes the older fields with one address and the newer lists agree.
+func syncIPs(s *corev1.PodStatus) {
+	if s.HostIP != "" && len(s.HostIPs) == 0 {
+		s.HostIPs = []corev1.HostIP{{IP: s.HostIP}}
 	}
-	if len(p.Status.PodIPs) == 0 && p.Status.PodIP != "" {
-		p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
+	switch {
+	case s.PodIP == "" && len(s.PodIPs) > 0:
+		s.PodIP = s.PodIPs[0].IP
+	case s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP):
+		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}} // an agent that knows only the older one
 	}
 }
 

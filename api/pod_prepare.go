@@ -79,3 +79,10 @@ func qosClass(spec *corev1.PodSpec) corev1.PodQOSClass {
 }
 
 func positive(q resource.Quantity) bool { return q.Sign() > 0 }
+
+// preparePodStatus: the class was decided at creation, and an agent's stale view of
+// the owners must not undo what the garbage collector relies on.
+func preparePodStatus(p, old *corev1.Pod) {
+	p.OwnerReferences = old.OwnerReferences
+	fill(&p.Status.QOSClass, old.Status.QOSClass)
+}

@@ -50,14 +50,17 @@ func validatePriority(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 func validateStoredPod(p *corev1.Pod) field.ErrorList {
 	at := field.NewPath("spec")
 	errs := validatePodSpec(&p.Spec, at)
-	for name, list := range map[string][]corev1.Container{"containers": p.Spec.Containers, "initContainers": p.Spec.InitContainers} {
-		for i := range list {
-			errs = append(errs, trimmed(list[i].Image, at.Child(name).Index(i).Child("image"))...)
+	check := func(containers []corev1.Container, at *field.Path) {
+		for i := range containers {
+			c, at := &containers[i], at.Index(i)
+			errs = append(errs, trimmed(c.Image, at.Child("image"))...)
 			if p.Spec.HostNetwork {
-				errs = append(errs, validateHostPorts(list[i].Ports, at.Child(name).Index(i).Child("ports"))...)
+				errs = append(errs, validateHostPorts(c.Ports, at.Child("ports"))...)
 			}
 		}
 	}
+	check(p.Spec.Containers, at.Child("containers"))
+	check(p.Spec.InitContainers, at.Child("initContainers"))
 	return errs
 }
 

@@ -16,17 +16,21 @@ func validateProbesAndHooks(c *corev1.Container, at *field.Path) field.ErrorList
 	errs = append(errs, validateProbe(c.LivenessProbe, at.Child("livenessProbe"))...)
 	errs = append(errs, validateProbe(c.ReadinessProbe, at.Child("readinessProbe"))...)
 	errs = append(errs, validateProbe(c.StartupProbe, at.Child("startupProbe"))...)
-	// One success proves that a container lives; only readiness may want more.
-	for name, p := range map[string]*corev1.Probe{"livenessProbe": c.LivenessProbe, "startupProbe": c.StartupProbe} {
-		if p != nil && p.SuccessThreshold != 1 {
-			errs = append(errs, field.Invalid(at.Child(name, "successThreshold"), p.SuccessThreshold, "must be 1"))
-		}
-	}
+	errs = append(errs, onlyOneSuccess(c.LivenessProbe, at.Child("livenessProbe"))...)
+	errs = append(errs, onlyOneSuccess(c.StartupProbe, at.Child("startupProbe"))...)
 	if p := c.ReadinessProbe; p != nil && p.TerminationGracePeriodSeconds != nil {
 		errs = append(errs, field.Invalid(at.Child("readinessProbe", "terminationGracePeriodSeconds"),
 			*p.TerminationGracePeriodSeconds, "must not be set for readinessProbes"))
 	}
 	return errs
+}
+
+// onlyOneSuccess: one success proves that a container lives; only readiness may want more.
+func onlyOneSuccess(p *corev1.Probe, at *field.Path) field.ErrorList {
+	if p == nil || p.SuccessThreshold == 1 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at.Child("successThreshold"), p.SuccessThreshold, "must be 1")}
 }
 
 func forbidProbesAndHooks(c *corev1.Container, at *field.Path) field.ErrorList {

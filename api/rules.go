@@ -1,11 +1,15 @@
 package api
 
 import (
+	"cmp"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -123,6 +127,13 @@ func labelSelector(s *metav1.LabelSelector, at *field.Path) field.ErrorList {
 	return errs
 }
 
+func validateQuantity(q resource.Quantity, at *field.Path) field.ErrorList {
+	if q.Sign() < 0 {
+		return field.ErrorList{field.Invalid(at, q.String(), apivalidation.IsNegativeErrorMsg)}
+	}
+	return nil
+}
+
 // relativePath is for paths inside a volume.
 func relativePath(value string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
@@ -133,6 +144,17 @@ func relativePath(value string, at *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(at, value, "must not contain '..'"))
 	}
 	return errs
+}
+
+// ordered walks a map by its keys, so that errors come in the same order every time.
+func ordered[K cmp.Ordered, V any](m map[K]V) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			if !yield(key, m[key]) {
+				return
+			}
+		}
+	}
 }
 
 // set fills a pointer field that was left out.

@@ -46,7 +46,7 @@ func defaultSecret(s *corev1.Secret) {
 func validateSecret(s *corev1.Secret) field.ErrorList {
 	var errs field.ErrorList
 	size := 0
-	for key, value := range s.Data {
+	for key, value := range ordered(s.Data) {
 		errs = append(errs, invalid(field.NewPath("data").Key(key), key, validation.IsConfigMapKey(key))...)
 		size += len(value)
 	}
