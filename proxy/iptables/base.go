@@ -87,7 +87,7 @@ func (s *Settings) nodePortJumps() []Placed {
 		if ip.IsLoopback() && (s.ipv6() || !s.LocalhostPort) {
 			continue
 		}
-		all = append(all, Placed{place, Rule{[]Match{last, dest(single(ip))}, jump(chainNodePorts)}})
+		all = append(all, Placed{place, Rule{[]Match{last, destAddr(ip)}, jump(chainNodePorts)}})
 	}
 	return all
 }

@@ -39,6 +39,7 @@ type Match struct {
 	Kind   Kind
 	Not    bool
 	Prefix netip.Prefix // Source, Destination
+	Bare   bool         // Prefix is an address, spelled without its length
 	Number uint32       // DestPort, Mark; Recent: the seconds to look back, 0 to set; Statistic: 1/Number
 	Text   string       // Comment, Proto, SrcType, DstType, CtState, Recent's list, InInterface
 }
@@ -83,7 +84,9 @@ const (
 func comment(text string) Match     { return Match{Kind: Comment, Text: text} }
 func proto(name string) Match       { return Match{Kind: Proto, Text: name} }
 func source(p netip.Prefix) Match   { return Match{Kind: Source, Prefix: p} }
+func sourceAddr(a netip.Addr) Match { return Match{Kind: Source, Prefix: single(a), Bare: true} }
 func dest(p netip.Prefix) Match     { return Match{Kind: Destination, Prefix: p} }
+func destAddr(a netip.Addr) Match   { return Match{Kind: Destination, Prefix: single(a), Bare: true} }
 func destPort(n uint16) Match       { return Match{Kind: DestPort, Number: uint32(n)} }
 func inInterface(name string) Match { return Match{Kind: InInterface, Text: name} }
 func srcType(t string) Match        { return Match{Kind: SrcType, Text: t} }
@@ -123,9 +126,9 @@ func (m Match) appendRestore(b []byte) []byte {
 	case Proto:
 		return append(append(append(append(b, " -m "...), m.Text...), " -p "...), m.Text...)
 	case Source:
-		return m.appendAddr(b, "-s", m.Prefix.IsSingleIP())
+		return m.appendAddr(b, "-s", m.Bare)
 	case Destination:
-		return m.appendAddr(b, "-d", m.Prefix.IsSingleIP())
+		return m.appendAddr(b, "-d", m.Bare)
 	case InInterface:
 		return appendOption(m.appendNot(b), "-i", m.Text)
 	case Mark:

@@ -121,7 +121,7 @@ func (w *portWriter) captureNodePorts(servedOutside bool) {
 
 // to matches traffic to one of the port's addresses.
 func (w *portWriter) to(text string, addr netip.Addr) []Match {
-	return []Match{comment(text), w.proto, dest(single(addr)), destPort(w.Port.Port)}
+	return []Match{comment(text), w.proto, destAddr(addr), destPort(w.Port.Port)}
 }
 
 // refuse turns traffic away: with an error where nothing could serve it, in silence
@@ -150,7 +150,7 @@ func (w *portWriter) endpointChains() {
 		chain := endpointChain(w.Name, ep)
 		// An endpoint that reaches itself through its Service must see another source,
 		// or it would answer itself directly (P22).
-		hairpin := Rule{append(w.note(w.name), source(single(ep.Addr()))), jump(chainMarkMasq)}
+		hairpin := Rule{append(w.note(w.name), sourceAddr(ep.Addr())), jump(chainMarkMasq)}
 		match := w.note(w.name)
 		if w.AffinitySeconds > 0 {
 			match = append(match, remember(chain))
@@ -252,16 +252,16 @@ func (w *portWriter) firewallChain() {
 	if !w.usesFirewall() {
 		return
 	}
-	from := func(p netip.Prefix) Rule {
-		return Rule{[]Match{comment(w.name + " loadbalancer IP"), source(p)}, jump(w.externalChainNm)}
+	from := func(m Match) Rule {
+		return Rule{[]Match{comment(w.name + " loadbalancer IP"), m}, jump(w.externalChainNm)}
 	}
 	var rules []Rule
 	for _, r := range w.SourceRanges {
-		rules = append(rules, from(r))
+		rules = append(rules, from(source(r)))
 	}
 	if w.NodeInSourceRanges {
 		for _, addr := range w.LoadBalancerIPs {
-			rules = append(rules, from(single(addr)))
+			rules = append(rules, from(sourceAddr(addr)))
 		}
 	}
 	fate := comment("other traffic to " + w.name + " will be dropped by " + chainProxyFirewall)
