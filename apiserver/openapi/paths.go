@@ -50,8 +50,8 @@ func (p *paths) addKind() error {
 	for _, verb := range []string{"get", "patch", "update"} {
 		p.add(item, verb, object)
 	}
-	if p.kind.GracePeriod != nil {
-		status = object // its deletion takes a while, and is answered with the object
+	if returned[p.v.Kind] {
+		status = object
 	}
 	p.add(item, "delete", status)
 	for _, s := range p.subresources() {
@@ -61,6 +61,9 @@ func (p *paths) addKind() error {
 	}
 	return nil
 }
+
+// returned are the kinds whose deletion is answered with the object, by old custom.
+var returned = map[string]bool{"Pod": true, "Service": true, "ServiceAccount": true}
 
 // subresources lists all of the kind's, those that the table only implies too.
 func (p *paths) subresources() []api.Subresource {

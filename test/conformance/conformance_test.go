@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -90,8 +89,8 @@ func startServer(dir, kubeconfig string) (stop func() error, err error) {
 	loopback := net.IPv4(127, 0, 0, 1)
 	log := &syncBuffer{}
 	cfg := apiserver.Defaults()
-	cfg.Listeners = []net.Listener{listener}
-	cfg.Advertise = netip.MustParseAddr("127.0.0.1")
+	cfg.BindAddress, cfg.Listeners = "", []net.Listener{listener}
+	cfg.AdvertiseAddress = "172.30.0.2:6443" // a cluster's; nobody calls it here
 	cfg.Etcd = etcd.Config{DataDir: filepath.Join(dir, ".etcd"), UnsafeNoFsync: true}
 	cfg.CA = ca
 	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
