@@ -32,7 +32,10 @@ type own struct {
 // Upstream counterpart: pkg/controlplane/controller/{systemnamespaces,kubernetesservice}.
 func (h *handlers) bootstrap(ctx context.Context, advertise netip.AddrPort) error {
 	objects := systemNamespaces()
-	objects = append(objects, kubernetesService(h.alloc.First(), advertise)...)
+	objects = append(objects, kubernetesService(h.alloc.First(), advertise.Port()))
+	if !advertise.Addr().IsLoopback() { // nobody else could reach that, and validation refuses it
+		objects = append(objects, kubernetesEndpoints(advertise)...)
+	}
 	g, ctx := errgroup.WithContext(ctx) // at once: etcd writes them to disk together
 	for _, o := range objects {
 		g.Go(func() error {
@@ -103,30 +106,30 @@ func systemNamespaces() []own {
 	return objects
 }
 
-// kubernetesService is the Service without selector, and the endpoints it has instead:
-// the address at which this server can be reached.
-func kubernetesService(clusterIP netip.Addr, advertise netip.AddrPort) []own {
-	const name, port = "kubernetes", "https"
-	addressType := discoveryv1.AddressTypeIPv4
-	if advertise.Addr().Is6() {
-		addressType = discoveryv1.AddressTypeIPv6
-	}
-	meta := func(labels map[string]string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name, Labels: labels}
-	}
-	policy := corev1.IPFamilyPolicySingleStack
-	return []own{{
+// The Service and its endpoints are called the same, and so is their only port.
+const (
+	kubernetesName = "kubernetes"
+	kubernetesPort = "https"
+)
+
+func kubernetesMeta(labels map[string]string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: kubernetesName, Labels: labels}
+}
+
+// kubernetesService has no selector: its endpoints are written below.
+func kubernetesService(clusterIP netip.Addr, targetPort uint16) own {
+	return own{
 		resource: corev1.SchemeGroupVersion.WithResource("services"),
 		object: &corev1.Service{
-			ObjectMeta: meta(map[string]string{"component": "apiserver", "provider": "kubernetes"}),
+			ObjectMeta: kubernetesMeta(map[string]string{"component": "apiserver", "provider": "kubernetes"}),
 			Spec: corev1.ServiceSpec{
 				Type:            corev1.ServiceTypeClusterIP,
 				ClusterIP:       clusterIP.String(),
 				ClusterIPs:      []string{clusterIP.String()},
-				IPFamilyPolicy:  &policy,
+				IPFamilyPolicy:  new(corev1.IPFamilyPolicySingleStack),
 				SessionAffinity: corev1.ServiceAffinityNone,
 				Ports: []corev1.ServicePort{{
-					Name: port, Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(int32(advertise.Port())),
+					Name: kubernetesPort, Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(int32(targetPort)),
 				}},
 			},
 		},
@@ -134,13 +137,23 @@ func kubernetesService(clusterIP netip.Addr, advertise netip.AddrPort) []own {
 			have.(*corev1.Service).Spec.Ports = want.(*corev1.Service).Spec.Ports
 			have.(*corev1.Service).Spec.Type = corev1.ServiceTypeClusterIP
 		},
-	}, {
+	}
+}
+
+// kubernetesEndpoints are the address at which this server can be reached.
+func kubernetesEndpoints(advertise netip.AddrPort) []own {
+	addressType := discoveryv1.AddressTypeIPv4
+	if advertise.Addr().Is6() {
+		addressType = discoveryv1.AddressTypeIPv6
+	}
+	address, port := advertise.Addr().String(), int32(advertise.Port())
+	return []own{{
 		resource: corev1.SchemeGroupVersion.WithResource("endpoints"),
 		object: &corev1.Endpoints{
-			ObjectMeta: meta(map[string]string{discoveryv1.LabelSkipMirror: "true"}),
+			ObjectMeta: kubernetesMeta(map[string]string{discoveryv1.LabelSkipMirror: "true"}),
 			Subsets: []corev1.EndpointSubset{{
-				Addresses: []corev1.EndpointAddress{{IP: advertise.Addr().String()}},
-				Ports:     []corev1.EndpointPort{{Name: port, Port: int32(advertise.Port()), Protocol: corev1.ProtocolTCP}},
+				Addresses: []corev1.EndpointAddress{{IP: address}},
+				Ports:     []corev1.EndpointPort{{Name: kubernetesPort, Port: port, Protocol: corev1.ProtocolTCP}},
 			}},
 		},
 		repair: func(have, want api.Object) {
@@ -149,14 +162,14 @@ func kubernetesService(clusterIP netip.Addr, advertise netip.AddrPort) []own {
 	}, {
 		resource: discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
 		object: &discoveryv1.EndpointSlice{
-			ObjectMeta:  meta(map[string]string{discoveryv1.LabelServiceName: name}),
+			ObjectMeta:  kubernetesMeta(map[string]string{discoveryv1.LabelServiceName: kubernetesName}),
 			AddressType: addressType,
 			Endpoints: []discoveryv1.Endpoint{{
-				Addresses:  []string{advertise.Addr().String()},
+				Addresses:  []string{address},
 				Conditions: discoveryv1.EndpointConditions{Ready: new(true)},
 			}},
 			Ports: []discoveryv1.EndpointPort{{
-				Name: new(port), Port: new(int32(advertise.Port())), Protocol: new(corev1.ProtocolTCP),
+				Name: new(kubernetesPort), Port: new(port), Protocol: new(corev1.ProtocolTCP),
 			}},
 		},
 		repair: func(have, want api.Object) {

@@ -31,7 +31,7 @@ type handlers struct {
 	metrics  *metrics
 	started  <-chan struct{} // closed when the cluster's own objects exist
 	stopping chan struct{}   // closed when long requests should end
-	active   sync.WaitGroup  // requests, hijacked connections included
+	gate     sync.RWMutex    // read-locked by every request, hijacked connections included
 	log      *slog.Logger
 }
 

@@ -30,8 +30,11 @@ func (h *handlers) record(next http.Handler) http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), attributesKey{}, a))
 		rec := &recorder{ResponseWriter: w}
 		start := time.Now()
-		h.active.Add(1)
-		defer h.active.Done()
+		if !h.gate.TryRLock() {
+			h.fail(w, r, apierrors.NewServiceUnavailable("the API server is shutting down"))
+			return
+		}
+		defer h.gate.RUnlock()
 		done := h.metrics.begin()
 		defer func() {
 			p := recover()

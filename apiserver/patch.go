@@ -131,7 +131,8 @@ func isObject(patch []byte) error {
 	return nil
 }
 
-// unprocessable is a patch that is well formed but doesn't fit the object.
+// unprocessable is a patch that is well formed but doesn't fit the object. The message is
+// upstream's and says nothing; the cause says why.
 func unprocessable(err error) error {
-	return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, true)
 }

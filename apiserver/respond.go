@@ -73,7 +73,7 @@ func (h *handlers) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if notAcceptable != nil {
 		a = accept{}
 	}
-	body, encodeErr := object(s, metav1.SchemeGroupVersion.WithKind("Status"), a.media)
+	body, encodeErr := object(s, statusGVK, a.media)
 	if encodeErr != nil {
 		h.log.Error("cannot encode a Status", "err", encodeErr)
 	}

@@ -144,7 +144,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("start etcd: %w", err)
 	}
 	defer member.Close()
-	objects := store.New(member.Client(), "/registry/", s.cfg.Kinds, s.log, store.WithRevision(member.Revision))
+	objects := store.New(member.Client(), "/registry/", s.cfg.Kinds, s.log, store.WithRevision(member.Revision()))
 
 	started := make(chan struct{})
 	h, err := s.handlers(objects, advertise, started)
@@ -281,12 +281,25 @@ const gracePeriod = 10 * time.Second
 // shutdown ends what would last for ever and waits for the rest.
 func (s *Server) shutdown(server *http.Server, h *handlers) {
 	close(h.stopping)
-	ctx, cancel := context.WithTimeout(context.Background(), gracePeriod)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		s.log.Warn("requests were cut off", "err", err)
-		_ = server.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	told := make(chan struct{})
+	go func() { // closes the listeners and tells clients to go; they may take a second over it
+		defer close(told)
+		_ = server.Shutdown(ctx)
+	}()
+	idle := make(chan struct{})
+	go func() {
+		defer close(idle)
+		h.gate.Lock() // no request is under way, and none will be
+	}()
+	select {
+	case <-idle:
+	case <-time.After(gracePeriod):
+		s.log.Warn("requests are cut off", "after", gracePeriod)
 	}
-	h.active.Wait() // those whose connection was taken over, too
+	cancel()
+	_ = server.Close()
+	<-idle
+	<-told
 	h.nodes.transport.CloseIdleConnections()
 }

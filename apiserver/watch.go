@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"orrery.example.org/api"
@@ -165,7 +166,7 @@ func (s *stream) end(err error) error {
 	return nil
 }
 
-var statusGVK = metav1.SchemeGroupVersion.WithKind("Status")
+var statusGVK = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
 
 // fail ends the stream with an ERROR event.
 func (s *stream) fail(err error) error {
