@@ -22,7 +22,6 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -30,8 +29,23 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"orrery.example.org/controller/deployment"
+	"orrery.example.org/controller/endpoints"
+	"orrery.example.org/controller/endpointslice"
+	"orrery.example.org/controller/garbagecollector"
 	"orrery.example.org/controller/loop"
+	"orrery.example.org/controller/namespace"
+	"orrery.example.org/controller/nodeipam"
+	"orrery.example.org/controller/nodelifecycle"
+	"orrery.example.org/controller/podgc"
+	"orrery.example.org/controller/replicaset"
+	"orrery.example.org/controller/resources"
+	"orrery.example.org/controller/scheduler"
 )
+
+// nodeSyncs is how many nodes, and Pods to evict, are worked on at once. Upstream has
+// no flag for it either.
+const nodeSyncs = 8
 
 // Loop is one controller.
 type Loop interface {
@@ -99,31 +113,70 @@ func (m *Manager) Run(ctx context.Context) error {
 	return m.work(ctx)
 }
 
+// loops lists every loop, in the order in which a change travels through them.
+func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error) {
+	c := m.cfg
+	type constructor struct {
+		workers int
+		make    func(loop.Env) (Loop, error)
+	}
+	var loops []Loop
+	for _, l := range []constructor{
+		{1, func(e loop.Env) (Loop, error) {
+			return nodeipam.New(e, nodeipam.Options{ClusterCIDR: c.ClusterCIDR, MaskSize: c.NodeCIDRMaskSize, MaskSizeV6: c.NodeCIDRMaskSizeIPv6})
+		}},
+		{c.ConcurrentDeploymentSyncs, func(e loop.Env) (Loop, error) { return deployment.New(e) }},
+		{c.ConcurrentReplicaSetSyncs, func(e loop.Env) (Loop, error) { return replicaset.New(e) }},
+		{c.ConcurrentBindings, func(e loop.Env) (Loop, error) { return scheduler.New(e) }},
+		{c.ConcurrentEndpointSyncs, func(e loop.Env) (Loop, error) { return endpoints.New(e) }},
+		{c.ConcurrentServiceEndpointSyncs, func(e loop.Env) (Loop, error) { return endpointslice.New(e) }},
+		{nodeSyncs, func(e loop.Env) (Loop, error) {
+			return nodelifecycle.New(e, nodelifecycle.Options{
+				MonitorPeriod: c.NodeMonitorPeriod, GracePeriod: c.NodeMonitorGracePeriod, StartupGracePeriod: c.NodeStartupGracePeriod,
+			})
+		}},
+		{nodeSyncs, func(e loop.Env) (Loop, error) { return nodelifecycle.NewEvictor(e) }},
+		{1, func(e loop.Env) (Loop, error) { return podgc.New(e, podgc.Quarantine) }},
+		{c.ConcurrentNamespaceSyncs, func(e loop.Env) (Loop, error) { return namespace.New(e, catalog), nil }},
+		{c.ConcurrentGCSyncs, func(e loop.Env) (Loop, error) { return garbagecollector.New(e, catalog), nil }},
+	} {
+		env.Workers = l.workers
+		made, err := l.make(env)
+		if err != nil {
+			return nil, err
+		}
+		loops = append(loops, made)
+	}
+	return loops, nil
+}
+
 // work builds the loops, lets their caches fill, and runs them.
 func (m *Manager) work(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	start := time.Now()
-	catalog, err := m.discover(ctx)
+	catalog := m.discover(ctx)
 	if catalog == nil {
-		return err
+		return nil // ctx ended first
 	}
 	events := loop.StartEvents(ctx, m.client)
 	defer events.Close()
-	factory := informers.NewSharedInformerFactoryWithOptions(m.client, 0, informers.WithTransform(strip))
-	watched := m.watch(factory, catalog)
-
+	factory := informers.NewSharedInformerFactoryWithOptions(m.client, 0, informers.WithTransform(slim))
+	slimmed, err := m.watch(factory, catalog)
+	if err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
 	loops, err := m.loops(loop.Env{
 		Client: m.client, Informers: factory, Recorder: events.Recorder, Log: m.log,
 	}, catalog)
 	if err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
-	defer watched.Shutdown()
+	defer slimmed.Shutdown()
 	defer factory.Shutdown()
 	defer cancel() // runs before the two above wait
 	factory.StartWithContext(ctx)
-	watched.StartWithContext(ctx)
+	slimmed.StartWithContext(ctx)
 
 	var synced []cache.DoneChecker
 	for _, l := range loops {
@@ -162,11 +215,3 @@ func (m *Manager) run(ctx context.Context, loops []Loop, started func()) error {
 	return errors.Join(errs...)
 }
 
-// strip drops from cached objects what no loop reads. Written back without them,
-// objects keep their managed fields: the API server takes an absent list for the old one.
-func strip(obj any) (any, error) {
-	if o, ok := obj.(metav1.Object); ok {
-		o.SetManagedFields(nil)
-	}
-	return obj, nil
-}

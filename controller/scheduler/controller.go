@@ -1,0 +1,154 @@
+// Package scheduler gives each new Pod a node.
+//
+// Upstream counterpart: kube-scheduler with its default profile.
+//
+// What flows in: Pods without a node, and everything that decides where they fit: the
+// nodes and the Pods already there. What flows out: bindings, and for a Pod that fits
+// nowhere its PodScheduled condition and an event that counts the reasons. Such a Pod
+// is parked until a node changes or a Pod ends; nothing polls.
+//
+// Left out: scoring plugins, preemption, Pod affinity and topology spread, host ports,
+// volumes, several profiles.
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/record"
+
+	"orrery.example.org/controller/loop"
+	"orrery.example.org/controller/podstate"
+)
+
+// Controller is the loop. Its names are those of Pods without a node.
+//
+// Kubernetes: upstream decides on one Pod after the other and binds in the background.
+// Here the workers do both; the decisions are serialized by the state's lock.
+type Controller struct {
+	*loop.Loop[loop.Name]
+
+	client kubernetes.Interface
+	pods   corelisters.PodLister
+	state  *state
+	events record.EventRecorder
+}
+
+// New makes the loop and says what wakes it.
+func New(env loop.Env) (*Controller, error) {
+	core := env.Informers.Core().V1()
+	c := &Controller{
+		client: env.Client,
+		pods:   core.Pods().Lister(),
+		state:  newState(),
+		events: env.Recorder(corev1.DefaultSchedulerName),
+	}
+	c.Loop = loop.New("scheduler", env, c.sync)
+	loop.Watch(c.Loop, core.Nodes().Informer(), func(old, cur *corev1.Node) {
+		c.wake(c.state.sawNode(old, cur))
+	})
+	loop.Watch(c.Loop, core.Pods().Informer(), c.podChanged)
+	return c, nil
+}
+
+func (c *Controller) podChanged(old, cur *corev1.Pod) {
+	if cur == nil {
+		c.wake(c.state.sawPod(old, true))
+		return
+	}
+	c.wake(c.state.sawPod(cur, false))
+	if waiting(cur) && (old == nil || changed(old, cur)) {
+		c.Add(loop.NameOf(cur))
+	}
+}
+
+func (c *Controller) wake(names []loop.Name) {
+	for _, name := range names {
+		c.Add(name)
+	}
+}
+
+// waiting reports whether the Pod is this scheduler's business.
+func waiting(pod *corev1.Pod) bool {
+	return pod.Spec.NodeName == "" && podstate.IsActive(pod) &&
+		pod.Spec.SchedulerName == corev1.DefaultSchedulerName && len(pod.Spec.SchedulingGates) == 0
+}
+
+// changed reports whether a Pod's change is more than the status that we write.
+func changed(old, cur *corev1.Pod) bool {
+	return old.Generation != cur.Generation ||
+		len(old.Spec.SchedulingGates) != len(cur.Spec.SchedulingGates) ||
+		len(old.Spec.Tolerations) != len(cur.Spec.Tolerations)
+}
+
+// sync places one Pod.
+func (c *Controller) sync(ctx context.Context, name loop.Name) error {
+	pod, err := c.pods.Pods(name.Namespace).Get(name.Name)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil || !waiting(pod) {
+		return err
+	}
+	node, message := c.state.schedule(pod)
+	switch {
+	case node != "":
+		return c.bind(ctx, pod, node)
+	case message != "":
+		return c.reject(ctx, pod, message)
+	}
+	return nil
+}
+
+// bind writes the decision. The binding subresource sets spec.nodeName, once.
+func (c *Controller) bind(ctx context.Context, pod *corev1.Pod, node string) error {
+	err := c.client.CoreV1().Pods(pod.Namespace).Bind(ctx, &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
+	}, metav1.CreateOptions{})
+	if err == nil {
+		c.events.Eventf(pod, corev1.EventTypeNormal, "Scheduled", "Successfully assigned %v/%v to %v", pod.Namespace, pod.Name, node)
+		return nil
+	}
+	c.wake(c.state.forget(pod))
+	if apierrors.IsNotFound(err) {
+		return nil // deleted meanwhile
+	}
+	return fmt.Errorf("bind Pod %s/%s to %s: %w", pod.Namespace, pod.Name, node, err)
+}
+
+// reject tells people why the Pod stays pending.
+func (c *Controller) reject(ctx context.Context, pod *corev1.Pod, message string) error {
+	c.events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
+	status := pod.Status.DeepCopy()
+	condition := corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+		Reason: corev1.PodReasonUnschedulable, Message: message,
+	}
+	if !podstate.SetCondition(status, condition, metav1.Now()) {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": pod.UID},
+		"status":   map[string]any{"conditions": []*corev1.PodCondition{conditionOf(status)}},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("set condition of Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
+
+func conditionOf(status *corev1.PodStatus) *corev1.PodCondition {
+	return podstate.Condition(&corev1.Pod{Status: *status}, corev1.PodScheduled)
+}

@@ -1,0 +1,135 @@
+package scheduler
+
+import (
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+
+	"orrery.example.org/controller/loop"
+	"orrery.example.org/controller/podstate"
+)
+
+// state is the scheduler's picture of the cluster: the nodes, the Pods on them, and
+// the Pods it has just placed but not yet seen there (assumed). Without the last, all
+// Pods of a burst would go to the node that was emptiest at its start.
+//
+// One lock covers a decision and the events that may change it, so that no Pod is
+// parked after the event that should have woken it.
+type state struct {
+	mu     sync.Mutex
+	nodes  map[string]*nodeInfo
+	placed map[types.UID]string // node of each Pod, assumed or seen
+	parked map[loop.Name]bool   // Pods that fitted nowhere
+}
+
+func newState() *state {
+	return &state{nodes: map[string]*nodeInfo{}, placed: map[types.UID]string{}, parked: map[loop.Name]bool{}}
+}
+
+// schedule picks a node and assumes the Pod there. If there is none, the Pod is parked
+// and the message says why.
+func (s *state) schedule(pod *corev1.Pod) (node, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if node := s.placed[pod.UID]; node != "" {
+		return "", "" // bound already; the cache does not show it yet
+	}
+	target, why := pick(pod, s.nodes)
+	if target == nil {
+		s.parked[loop.NameOf(pod)] = true
+		return "", explain(s.nodes, why)
+	}
+	s.put(pod, target.Name)
+	return target.Name, ""
+}
+
+// forget takes back an assumption: the Pod could not be bound.
+func (s *state) forget(pod *corev1.Pod) []loop.Name {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.take(pod)
+}
+
+// sawPod takes note of a Pod (gone: of its end) and returns the Pods to try again.
+func (s *state) sawPod(pod *corev1.Pod, gone bool) []loop.Name {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if gone {
+		delete(s.parked, loop.NameOf(pod))
+	}
+	switch {
+	case gone || podstate.IsTerminal(pod):
+		return s.take(pod)
+	case pod.Spec.NodeName != "":
+		delete(s.parked, loop.NameOf(pod))
+		s.put(pod, pod.Spec.NodeName)
+	}
+	return nil
+}
+
+// sawNode takes note of a node and returns the Pods to try again.
+func (s *state) sawNode(old, cur *corev1.Node) []loop.Name {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cur == nil {
+		if n := s.nodes[old.Name]; n != nil {
+			n.node = nil
+			s.drop(old.Name, n)
+		}
+		return nil
+	}
+	s.info(cur.Name).node = cur
+	if !mayHelp(old, cur) {
+		return nil
+	}
+	return s.unpark()
+}
+
+// put places a Pod, wherever it was before.
+func (s *state) put(pod *corev1.Pod, node string) {
+	if was, ok := s.placed[pod.UID]; ok {
+		s.nodes[was].remove(pod)
+	}
+	s.placed[pod.UID] = node
+	s.info(node).add(pod)
+}
+
+// take removes a Pod from its node, which makes room.
+func (s *state) take(pod *corev1.Pod) []loop.Name {
+	node, ok := s.placed[pod.UID]
+	if !ok {
+		return nil
+	}
+	delete(s.placed, pod.UID)
+	n := s.nodes[node]
+	n.remove(pod)
+	s.drop(node, n)
+	return s.unpark()
+}
+
+// drop forgets a node that neither exists nor has Pods.
+func (s *state) drop(name string, n *nodeInfo) {
+	if n.node == nil && len(n.pods) == 0 {
+		delete(s.nodes, name)
+	}
+}
+
+func (s *state) info(name string) *nodeInfo {
+	if s.nodes[name] == nil {
+		s.nodes[name] = newNodeInfo()
+	}
+	return s.nodes[name]
+}
+
+func (s *state) unpark() []loop.Name {
+	var names []loop.Name
+	for name := range s.parked {
+		names = append(names, name)
+	}
+	clear(s.parked)
+	return names
+}
+
+func resourceEqual(a, b resource.Quantity) bool { return a.Cmp(b) == 0 }
