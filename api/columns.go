@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -17,7 +18,7 @@ const none = "<none>"
 const listed = 3
 
 // column makes a column whose cell is written for *T. Its type is string.
-func column[T any, P object[T]](name, description string, cell func(*T) any) Column {
+func column[T, R any, P object[T]](name, description string, cell func(*T) R) Column {
 	c := Column{Cell: func(o Object) any { return cell(o.(P)) }}
 	c.Name, c.Type, c.Description = name, "string", description
 	return c
@@ -77,19 +78,26 @@ func firstOf(values []string) string {
 	return fmt.Sprintf("%s + %d more...", strings.Join(values[:listed], ","), len(values)-listed)
 }
 
-// containerNames and containerImages are the wide columns of everything with a Pod template.
-func containerNames(spec *corev1.PodSpec) string {
-	var names []string
-	for i := range spec.Containers {
-		names = append(names, spec.Containers[i].Name)
+// templateColumns are the wide columns of everything with a Pod template.
+func templateColumns[T any, P object[T]](parts func(*T) (*corev1.PodTemplateSpec, *metav1.LabelSelector)) []Column {
+	list := func(obj *T, of func(*corev1.Container) string) string {
+		var values []string
+		template, _ := parts(obj)
+		for i := range template.Spec.Containers {
+			values = append(values, of(&template.Spec.Containers[i]))
+		}
+		return strings.Join(values, ",")
 	}
-	return strings.Join(names, ",")
-}
-
-func containerImages(spec *corev1.PodSpec) string {
-	var images []string
-	for i := range spec.Containers {
-		images = append(images, spec.Containers[i].Image)
+	return []Column{
+		column[T, string, P]("Containers", "Names of each container in the template.", func(obj *T) string {
+			return list(obj, func(c *corev1.Container) string { return c.Name })
+		}).wide(),
+		column[T, string, P]("Images", "Images referenced by each container in the template.", func(obj *T) string {
+			return list(obj, func(c *corev1.Container) string { return c.Image })
+		}).wide(),
+		column[T, string, P]("Selector", doc(appsv1.DeploymentSpec{}, "selector"), func(obj *T) string {
+			_, selector := parts(obj)
+			return metav1.FormatLabelSelector(selector)
+		}).wide(),
 	}
-	return strings.Join(images, ",")
 }

@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,16 +28,17 @@ var deployments = define(Kind{
 		},
 		Set: func(o Object, n int32) { o.(*appsv1.Deployment).Spec.Replicas = &n },
 	},
-	Columns: []Column{
+	Columns: append([]Column{
 		nameColumn(),
-		column("Ready", "Number of the pod with ready state", func(d *appsv1.Deployment) any { return deploymentReady(d) }),
-		column("Up-to-date", doc(appsv1.DeploymentStatus{}, "updatedReplicas"), func(d *appsv1.Deployment) any { return int64(d.Status.UpdatedReplicas) }),
-		column("Available", doc(appsv1.DeploymentStatus{}, "availableReplicas"), func(d *appsv1.Deployment) any { return int64(d.Status.AvailableReplicas) }),
+		column("Ready", "Number of the pod with ready state", deploymentReady),
+		column("Up-to-date", doc(appsv1.DeploymentStatus{}, "updatedReplicas"),
+			func(d *appsv1.Deployment) int64 { return int64(d.Status.UpdatedReplicas) }),
+		column("Available", doc(appsv1.DeploymentStatus{}, "availableReplicas"),
+			func(d *appsv1.Deployment) int64 { return int64(d.Status.AvailableReplicas) }),
 		ageColumn(),
-		column("Containers", "Names of each container in the template.", func(d *appsv1.Deployment) any { return containerNames(&d.Spec.Template.Spec) }).wide(),
-		column("Images", "Images referenced by each container in the template.", func(d *appsv1.Deployment) any { return containerImages(&d.Spec.Template.Spec) }).wide(),
-		column("Selector", doc(appsv1.DeploymentSpec{}, "selector"), func(d *appsv1.Deployment) any { return metav1.FormatLabelSelector(d.Spec.Selector) }).wide(),
-	},
+	}, templateColumns(func(d *appsv1.Deployment) (*corev1.PodTemplateSpec, *metav1.LabelSelector) {
+		return &d.Spec.Template, d.Spec.Selector
+	})...),
 }, Rules[appsv1.Deployment]{
 	Spec:           func(d *appsv1.Deployment) any { return &d.Spec },
 	Status:         func(d *appsv1.Deployment) any { return &d.Status },
@@ -121,7 +123,8 @@ func validateStrategy(s *appsv1.DeploymentStrategy, at *field.Path) field.ErrorL
 	if isNothing(unavailable) && isNothing(surge) {
 		errs = append(errs, field.Invalid(rolling.Child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0"))
 	}
-	if share, err := intstr.GetScaledValueFromIntOrPercent(&unavailable, 100, false); err == nil && unavailable.Type == intstr.String && share > 100 {
+	// The percentage was found to be one above.
+	if share, _ := intstr.GetScaledValueFromIntOrPercent(&unavailable, 100, false); unavailable.Type == intstr.String && share > 100 {
 		errs = append(errs, field.Invalid(rolling.Child("maxUnavailable"), unavailable, "must not be greater than 100%"))
 	}
 	return errs
@@ -141,8 +144,8 @@ func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
 	errs := nonNegative(s.ObservedGeneration, at.Child("observedGeneration"))
 	errs = append(errs, nonNegative(s.Replicas, at.Child("replicas"))...)
 	errs = append(errs, nonNegative(s.UnavailableReplicas, at.Child("unavailableReplicas"))...)
-	errs = append(errs, noMoreThanReplicas(s.Replicas, at,
-		counter{"updatedReplicas", s.UpdatedReplicas}, counter{"readyReplicas", s.ReadyReplicas}, counter{"availableReplicas", s.AvailableReplicas})...)
+	errs = append(errs, noMoreThanReplicas(s.Replicas, at, counter{"updatedReplicas", s.UpdatedReplicas},
+		counter{"readyReplicas", s.ReadyReplicas}, counter{"availableReplicas", s.AvailableReplicas})...)
 	if s.AvailableReplicas > s.ReadyReplicas {
 		errs = append(errs, field.Invalid(at.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas"))
 	}

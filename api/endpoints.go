@@ -21,7 +21,7 @@ var endpoints = define(Kind{
 	Deprecated:     "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 	Columns: []Column{
 		nameColumn(),
-		column("Endpoints", doc(corev1.Endpoints{}, "subsets"), func(e *corev1.Endpoints) any { return endpointsCell(e) }),
+		column("Endpoints", doc(corev1.Endpoints{}, "subsets"), endpointsCell),
 		ageColumn(),
 	},
 }, Rules[corev1.Endpoints]{

@@ -24,16 +24,18 @@ const (
 )
 
 var endpointSlices = define(Kind{
-	Versions:     []Version{version[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](discoveryv1.SchemeGroupVersion, "EndpointSlice")},
+	Versions: []Version{version[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](
+		discoveryv1.SchemeGroupVersion, "EndpointSlice")},
 	Resource:     "endpointslices",
 	Singular:     "endpointslice",
 	Namespaced:   true,
 	ValidateName: apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{
 		nameColumn(),
-		column("AddressType", doc(discoveryv1.EndpointSlice{}, "addressType"), func(s *discoveryv1.EndpointSlice) any { return string(s.AddressType) }),
-		column("Ports", doc(discoveryv1.EndpointSlice{}, "ports"), func(s *discoveryv1.EndpointSlice) any { return slicePortsCell(s) }),
-		column("Endpoints", doc(discoveryv1.EndpointSlice{}, "endpoints"), func(s *discoveryv1.EndpointSlice) any { return sliceEndpointsCell(s) }),
+		column("AddressType", doc(discoveryv1.EndpointSlice{}, "addressType"),
+			func(s *discoveryv1.EndpointSlice) any { return string(s.AddressType) }),
+		column("Ports", doc(discoveryv1.EndpointSlice{}, "ports"), slicePortsCell),
+		column("Endpoints", doc(discoveryv1.EndpointSlice{}, "endpoints"), sliceEndpointsCell),
 		ageColumn(),
 	},
 }, Rules[discoveryv1.EndpointSlice]{

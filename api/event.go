@@ -26,15 +26,15 @@ var events = define(Kind{
 	CreateOnUpdate: true,
 	TTL:            time.Hour, // kube-apiserver's --event-ttl
 	Columns: []Column{
-		column("Last Seen", doc(corev1.Event{}, "lastTimestamp"), func(e *corev1.Event) any { return eventLastSeen(e) }),
+		column("Last Seen", doc(corev1.Event{}, "lastTimestamp"), eventLastSeen),
 		column("Type", doc(corev1.Event{}, "type"), func(e *corev1.Event) any { return e.Type }),
 		column("Reason", doc(corev1.Event{}, "reason"), func(e *corev1.Event) any { return e.Reason }),
-		column("Object", doc(corev1.Event{}, "involvedObject"), func(e *corev1.Event) any { return eventObject(e) }),
+		column("Object", doc(corev1.Event{}, "involvedObject"), eventObject),
 		column("Subobject", doc(corev1.ObjectReference{}, "fieldPath"), func(e *corev1.Event) any { return e.InvolvedObject.FieldPath }).wide(),
-		column("Source", doc(corev1.Event{}, "source"), func(e *corev1.Event) any { return eventSource(e) }).wide(),
+		column("Source", doc(corev1.Event{}, "source"), eventSource).wide(),
 		column("Message", doc(corev1.Event{}, "message"), func(e *corev1.Event) any { return strings.TrimSpace(e.Message) }),
-		column("First Seen", doc(corev1.Event{}, "firstTimestamp"), func(e *corev1.Event) any { return eventFirstSeen(e) }).wide(),
-		column("Count", doc(corev1.Event{}, "count"), func(e *corev1.Event) any { return eventCount(e) }).wide(),
+		column("First Seen", doc(corev1.Event{}, "firstTimestamp"), eventFirstSeen).wide(),
+		column("Count", doc(corev1.Event{}, "count"), eventCount).wide(),
 		nameColumn().wide(),
 	},
 }, Rules[corev1.Event]{

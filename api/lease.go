@@ -16,7 +16,7 @@ var leases = define(Kind{
 	ValidateName:   apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{
 		nameColumn(),
-		column("Holder", doc(coordinationv1.LeaseSpec{}, "holderIdentity"), func(l *coordinationv1.Lease) any { return leaseHolder(l) }),
+		column("Holder", doc(coordinationv1.LeaseSpec{}, "holderIdentity"), leaseHolder),
 		ageColumn(),
 	},
 }, Rules[coordinationv1.Lease]{

@@ -24,15 +24,15 @@ var nodes = define(Kind{
 	ValidateName:   apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{
 		nameColumn(),
-		column("Status", "The status of the node", func(n *corev1.Node) any { return nodeStatus(n) }),
-		column("Roles", "The roles of the node", func(n *corev1.Node) any { return nodeRoles(n) }),
+		column("Status", "The status of the node", nodeStatus),
+		column("Roles", "The roles of the node", nodeRoles),
 		ageColumn(),
-		column("Version", doc(corev1.NodeSystemInfo{}, "kubeletVersion"), func(n *corev1.Node) any { return n.Status.NodeInfo.KubeletVersion }),
-		column("Internal-IP", doc(corev1.NodeStatus{}, "addresses"), func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeInternalIP) }).wide(),
-		column("External-IP", doc(corev1.NodeStatus{}, "addresses"), func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeExternalIP) }).wide(),
-		column("OS-Image", doc(corev1.NodeSystemInfo{}, "osImage"), func(n *corev1.Node) any { return orUnknown(n.Status.NodeInfo.OSImage) }).wide(),
-		column("Kernel-Version", doc(corev1.NodeSystemInfo{}, "kernelVersion"), func(n *corev1.Node) any { return orUnknown(n.Status.NodeInfo.KernelVersion) }).wide(),
-		column("Container-Runtime", doc(corev1.NodeSystemInfo{}, "containerRuntimeVersion"), func(n *corev1.Node) any { return orUnknown(n.Status.NodeInfo.ContainerRuntimeVersion) }).wide(),
+		infoColumn("Version", "kubeletVersion", func(i *corev1.NodeSystemInfo) string { return i.KubeletVersion }),
+		addressColumn("Internal-IP", corev1.NodeInternalIP).wide(),
+		addressColumn("External-IP", corev1.NodeExternalIP).wide(),
+		infoColumn("OS-Image", "osImage", func(i *corev1.NodeSystemInfo) string { return orUnknown(i.OSImage) }).wide(),
+		infoColumn("Kernel-Version", "kernelVersion", func(i *corev1.NodeSystemInfo) string { return orUnknown(i.KernelVersion) }).wide(),
+		infoColumn("Container-Runtime", "containerRuntimeVersion", func(i *corev1.NodeSystemInfo) string { return orUnknown(i.ContainerRuntimeVersion) }).wide(),
 	},
 }, Rules[corev1.Node]{
 	Status:         func(n *corev1.Node) any { return &n.Status },
@@ -82,13 +82,20 @@ func nodeRoles(n *corev1.Node) string {
 	return orNone(strings.Join(slices.Compact(roles), ","))
 }
 
-func nodeAddress(n *corev1.Node, kind corev1.NodeAddressType) string {
-	for _, a := range n.Status.Addresses {
-		if a.Type == kind {
-			return a.Address
+// infoColumn shows a field of the node's system info.
+func infoColumn(name, field string, value func(*corev1.NodeSystemInfo) string) Column {
+	return column(name, doc(corev1.NodeSystemInfo{}, field), func(n *corev1.Node) string { return value(&n.Status.NodeInfo) })
+}
+
+func addressColumn(name string, kind corev1.NodeAddressType) Column {
+	return column(name, doc(corev1.NodeStatus{}, "addresses"), func(n *corev1.Node) string {
+		for _, a := range n.Status.Addresses {
+			if a.Type == kind {
+				return a.Address
+			}
 		}
-	}
-	return none
+		return none
+	})
 }
 
 func orUnknown(s string) string {

@@ -36,7 +36,8 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 			return append(errs, field.Forbidden(at.Child(list.name), "pod updates may not add or remove containers"))
 		}
 	}
-	errs = append(errs, validateDeadlineUpdate(p.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds, at.Child("activeDeadlineSeconds"))...)
+	errs = append(errs, validateDeadlineUpdate(p.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds,
+		at.Child("activeDeadlineSeconds"))...)
 	errs = append(errs, onlyAddedTolerations(p.Spec.Tolerations, old.Spec.Tolerations, at.Child("tolerations"))...)
 	errs = append(errs, onlyRemovedGates(p.Spec.SchedulingGates, old.Spec.SchedulingGates, at.Child("schedulingGates"))...)
 	if munged := mungePodSpec(&p.Spec, &old.Spec); !equality.Semantic.DeepEqual(munged, &old.Spec) {
@@ -96,7 +97,8 @@ func onlyRemovedGates(now, was []corev1.PodSchedulingGate, at *field.Path) field
 	var errs field.ErrorList
 	for i, g := range now {
 		if !slices.Contains(was, g) {
-			errs = append(errs, field.Forbidden(at.Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", g.Name)))
+			errs = append(errs, field.Forbidden(at.Index(i).Child("name"),
+				fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", g.Name)))
 		}
 	}
 	return errs
@@ -107,7 +109,8 @@ func validatePodStatus(p, old *corev1.Pod) field.ErrorList {
 	errs := immutableOnceSet(p.Status.QOSClass, old.Status.QOSClass, at.Child("qosClass"))
 	for i, c := range p.Status.Conditions {
 		if c.ObservedGeneration < 0 {
-			errs = append(errs, field.Invalid(at.Child("conditions").Index(i).Child("observedGeneration"), c.ObservedGeneration, "must be a non-negative integer"))
+			errs = append(errs, field.Invalid(at.Child("conditions").Index(i).Child("observedGeneration"),
+				c.ObservedGeneration, "must be a non-negative integer"))
 		}
 	}
 	if n := p.Status.NominatedNodeName; n != "" && n != old.Status.NominatedNodeName {
@@ -165,7 +168,8 @@ func validateTransitions(p, old *corev1.Pod, at *field.Path) field.ErrorList {
 		if t == nil || t.ExitCode != 0 && policy == corev1.RestartPolicyOnFailure || !running[c.Name] {
 			continue
 		}
-		errs = append(errs, field.Forbidden(at.Child("containerStatuses").Index(i).Child("state"), "may not be transitioned to non-terminated state"))
+		errs = append(errs, field.Forbidden(at.Child("containerStatuses").Index(i).Child("state"),
+			"may not be transitioned to non-terminated state"))
 	}
 	return errs
 }

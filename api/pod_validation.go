@@ -75,7 +75,8 @@ func validateHostPorts(ports []corev1.ContainerPort, at *field.Path) field.Error
 	var errs field.ErrorList
 	for i, p := range ports {
 		if p.HostPort != p.ContainerPort {
-			errs = append(errs, field.Invalid(at.Index(i).Child("hostPort"), p.HostPort, "must match `containerPort` when `hostNetwork` is true"))
+			errs = append(errs, field.Invalid(at.Index(i).Child("hostPort"), p.HostPort,
+				"must match `containerPort` when `hostNetwork` is true"))
 		}
 	}
 	return errs

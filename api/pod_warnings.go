@@ -39,7 +39,8 @@ func podSpecWarnings(spec *corev1.PodSpec, at *field.Path) []string {
 		}
 	}
 	if g := spec.TerminationGracePeriodSeconds; g != nil && *g < 0 {
-		w = append(w, fmt.Sprintf("%s: must be >= 0; negative values are invalid and will be treated as 1", at.Child("terminationGracePeriodSeconds")))
+		w = append(w, fmt.Sprintf("%s: must be >= 0; negative values are invalid and will be treated as 1",
+			at.Child("terminationGracePeriodSeconds")))
 	}
 	return w
 }
@@ -52,7 +53,8 @@ func resourceWarnings(r *corev1.ResourceRequirements, at *field.Path) []string {
 			resources corev1.ResourceList
 		}{{"limits", r.Limits}, {"requests", r.Requests}} {
 			if q, ok := list.resources[name]; ok && q.MilliValue()%1000 != 0 {
-				w = append(w, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer", at.Child(list.name).Key(string(name)), q.String()))
+				w = append(w, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer",
+					at.Child(list.name).Key(string(name)), q.String()))
 			}
 		}
 	}

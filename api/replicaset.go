@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -26,16 +27,18 @@ var replicaSets = define(Kind{
 		},
 		Set: func(o Object, n int32) { o.(*appsv1.ReplicaSet).Spec.Replicas = &n },
 	},
-	Columns: []Column{
+	Columns: append([]Column{
 		nameColumn(),
-		column("Desired", doc(appsv1.ReplicaSetSpec{}, "replicas"), func(rs *appsv1.ReplicaSet) any { return desiredReplicas(rs) }).integer(),
-		column("Current", doc(appsv1.ReplicaSetStatus{}, "replicas"), func(rs *appsv1.ReplicaSet) any { return int64(rs.Status.Replicas) }).integer(),
-		column("Ready", doc(appsv1.ReplicaSetStatus{}, "readyReplicas"), func(rs *appsv1.ReplicaSet) any { return int64(rs.Status.ReadyReplicas) }).integer(),
+		column("Desired", doc(appsv1.ReplicaSetSpec{}, "replicas"),
+			desiredReplicas).integer(),
+		column("Current", doc(appsv1.ReplicaSetStatus{}, "replicas"),
+			func(rs *appsv1.ReplicaSet) int64 { return int64(rs.Status.Replicas) }).integer(),
+		column("Ready", doc(appsv1.ReplicaSetStatus{}, "readyReplicas"),
+			func(rs *appsv1.ReplicaSet) int64 { return int64(rs.Status.ReadyReplicas) }).integer(),
 		ageColumn(),
-		column("Containers", "Names of each container in the template.", func(rs *appsv1.ReplicaSet) any { return containerNames(&rs.Spec.Template.Spec) }).wide(),
-		column("Images", "Images referenced by each container in the template.", func(rs *appsv1.ReplicaSet) any { return containerImages(&rs.Spec.Template.Spec) }).wide(),
-		column("Selector", doc(appsv1.ReplicaSetSpec{}, "selector"), func(rs *appsv1.ReplicaSet) any { return metav1.FormatLabelSelector(rs.Spec.Selector) }).wide(),
-	},
+	}, templateColumns(func(rs *appsv1.ReplicaSet) (*corev1.PodTemplateSpec, *metav1.LabelSelector) {
+		return &rs.Spec.Template, rs.Spec.Selector
+	})...),
 }, Rules[appsv1.ReplicaSet]{
 	Spec:           func(rs *appsv1.ReplicaSet) any { return &rs.Spec },
 	Status:         func(rs *appsv1.ReplicaSet) any { return &rs.Status },

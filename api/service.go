@@ -25,11 +25,12 @@ var services = define(Kind{
 	Columns: []Column{
 		nameColumn(),
 		column("Type", doc(corev1.ServiceSpec{}, "type"), func(s *corev1.Service) any { return string(s.Spec.Type) }),
-		column("Cluster-IP", doc(corev1.ServiceSpec{}, "clusterIP"), func(s *corev1.Service) any { return clusterIPCell(s) }),
-		column("External-IP", doc(corev1.ServiceSpec{}, "externalIPs"), func(s *corev1.Service) any { return externalIPCell(s) }),
+		column("Cluster-IP", doc(corev1.ServiceSpec{}, "clusterIP"), clusterIPCell),
+		column("External-IP", doc(corev1.ServiceSpec{}, "externalIPs"), externalIPCell),
 		column("Port(s)", doc(corev1.ServiceSpec{}, "ports"), func(s *corev1.Service) any { return portsCell(s.Spec.Ports) }),
 		ageColumn(),
-		column("Selector", doc(corev1.ServiceSpec{}, "selector"), func(s *corev1.Service) any { return labels.FormatLabels(s.Spec.Selector) }).wide(),
+		column("Selector", doc(corev1.ServiceSpec{}, "selector"),
+			func(s *corev1.Service) any { return labels.FormatLabels(s.Spec.Selector) }).wide(),
 	},
 }, Rules[corev1.Service]{
 	Status:         func(s *corev1.Service) any { return &s.Status },
@@ -97,7 +98,8 @@ func serviceWarnings(s *corev1.Service) []string {
 	var w []string
 	spec := field.NewPath("spec")
 	if _, ok := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
-		w = append(w, fmt.Sprintf("annotation %s is deprecated, please use %s instead", corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
+		w = append(w, fmt.Sprintf("annotation %s is deprecated, please use %s instead",
+			corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
 	}
 	if s.Spec.Type == corev1.ServiceTypeClusterIP && s.Spec.ClusterIP == corev1.ClusterIPNone {
 		if s.Spec.LoadBalancerIP != "" {

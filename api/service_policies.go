@@ -77,17 +77,20 @@ func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
 	at := field.NewPath("spec")
 	if ServiceNeedsClusterIP(s) && ServiceNeedsClusterIP(old) {
 		if !ServiceIsHeadless(s) || !ServiceIsHeadless(old) {
-			errs = append(errs, onlySecondChanges(s.Spec.ClusterIPs, old.Spec.ClusterIPs, policyOf(s), at, "clusterIPs", "clusterIP")...)
+			errs = append(errs, onlySecondChanges(s.Spec.ClusterIPs, old.Spec.ClusterIPs, policyOf(s),
+				at, "clusterIPs", "clusterIP")...)
 		}
 		if !ServiceIsHeadless(s) && !ServiceIsHeadless(old) {
-			errs = append(errs, onlySecondChanges(s.Spec.IPFamilies, old.Spec.IPFamilies, policyOf(s), at, "ipFamilies", "ipFamily")...)
+			errs = append(errs, onlySecondChanges(s.Spec.IPFamilies, old.Spec.IPFamilies, policyOf(s),
+				at, "ipFamilies", "ipFamily")...)
 		}
 	}
 	class, was := s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer && old.Spec.Type == s.Spec.Type && !samePointer(class, was) {
 		errs = append(errs, field.Invalid(at.Child("loadBalancerClass"), class, "may not change once set"))
 	}
-	if ServiceNeedsHealthCheckNodePort(s) && ServiceNeedsHealthCheckNodePort(old) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
+	if ServiceNeedsHealthCheckNodePort(s) && ServiceNeedsHealthCheckNodePort(old) &&
+		s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		errs = append(errs, field.Forbidden(at.Child("healthCheckNodePort"), "field is immutable"))
 	}
 	return append(errs, validateService(s)...)
@@ -113,7 +116,8 @@ func onlySecondChanges[T comparable](now, old []T, policy corev1.IPFamilyPolicy,
 			changed(0)
 		}
 		if len(now) < len(old) && policy != corev1.IPFamilyPolicySingleStack {
-			errs = append(errs, field.Invalid(at.Child("ipFamilyPolicy"), policy, "must be set to 'SingleStack' when releasing the secondary "+singular))
+			errs = append(errs, field.Invalid(at.Child("ipFamilyPolicy"), policy,
+				"must be set to 'SingleStack' when releasing the secondary "+singular))
 		}
 	}
 	return errs

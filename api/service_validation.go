@@ -177,7 +177,8 @@ func validateAddressFamilies(spec *corev1.ServiceSpec, at *field.Path) field.Err
 	}
 	for i, ip := range spec.ClusterIPs {
 		if i < len(spec.IPFamilies) && spec.IPFamilies[i] != familyOf(ip) {
-			errs = append(errs, field.Invalid(at.Index(i), ip, fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", spec.IPFamilies[i], i)))
+			errs = append(errs, field.Invalid(at.Index(i), ip,
+				fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", spec.IPFamilies[i], i)))
 		}
 	}
 	return errs

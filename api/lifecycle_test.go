@@ -1,0 +1,201 @@
+package api
+
+import (
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+var moment = metav1.NewTime(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
+
+func TestCreateResetsWhatTheServerOwns(t *testing.T) {
+	d := aDeployment()
+	d.Generation, d.SelfLink = 7, "x"
+	d.DeletionTimestamp, d.DeletionGracePeriodSeconds = &moment, ptr[int64](5)
+	d.Status.Replicas = 9
+	wantErrors(t, deployments.BeforeCreate(d))
+	if d.Generation != 1 || d.SelfLink != "" || d.DeletionTimestamp != nil || d.DeletionGracePeriodSeconds != nil || d.Status.Replicas != 0 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestNodesRegisterWithTheirStatus(t *testing.T) {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.30.0.11"}}
+	if wantErrors(t, nodes.BeforeCreate(n)); len(n.Status.Addresses) != 1 {
+		t.Error("the status is gone")
+	}
+}
+
+func TestUpdateCountsGenerations(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		tweak func(*appsv1.Deployment)
+		want  int64
+	}{
+		{"nothing", func(*appsv1.Deployment) {}, 1},
+		{"status", func(d *appsv1.Deployment) { d.Status.Replicas = 3 }, 1},
+		{"labels", func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"} }, 1},
+		{"a generation of one's own", func(d *appsv1.Deployment) { d.Generation = 9 }, 1},
+		{"a default left out", func(d *appsv1.Deployment) { d.Spec.RevisionHistoryLimit = nil }, 1},
+		{"spec", func(d *appsv1.Deployment) { d.Spec.Replicas = ptr[int32](3) }, 2},
+		{"annotations", func(d *appsv1.Deployment) { d.Annotations = map[string]string{"a": "b"} }, 2},
+		{"both", func(d *appsv1.Deployment) {
+			d.Spec.Replicas, d.Annotations = ptr[int32](3), map[string]string{"a": "b"}
+		}, 2},
+	} {
+		old := aDeployment()
+		deployments.BeforeCreate(old)
+		d := old.DeepCopy()
+		c.tweak(d)
+		wantErrors(t, deployments.BeforeUpdate(d, old))
+		if d.Generation != c.want {
+			t.Errorf("%s: generation %d, want %d", c.name, d.Generation, c.want)
+		}
+	}
+}
+
+func TestSliceGenerations(t *testing.T) {
+	old := aSlice()
+	endpointSlices.BeforeCreate(old)
+	s := old.DeepCopy()
+	s.Annotations = map[string]string{"a": "b"}
+	if endpointSlices.BeforeUpdate(s, old); s.Generation != 1 {
+		t.Errorf("annotations: generation %d", s.Generation)
+	}
+	s.Labels = map[string]string{discoveryv1.LabelServiceName: "web"}
+	if endpointSlices.BeforeUpdate(s, old); s.Generation != 2 {
+		t.Errorf("labels: generation %d", s.Generation)
+	}
+	s = old.DeepCopy()
+	s.Endpoints[0].Addresses[0] = "10.244.1.9"
+	if endpointSlices.BeforeUpdate(s, old); s.Generation != 2 {
+		t.Errorf("addresses: generation %d", s.Generation)
+	}
+}
+
+func TestUpdateCarriesMetadataOver(t *testing.T) {
+	old := aPod()
+	pods.BeforeCreate(old)
+	old.CreationTimestamp, old.DeletionTimestamp, old.DeletionGracePeriodSeconds = moment, &moment, ptr[int64](30)
+	p := aPod()
+	p.ObjectMeta = metav1.ObjectMeta{Name: "client", Namespace: "default"}
+	p.Spec = *old.Spec.DeepCopy()
+	wantErrors(t, pods.BeforeUpdate(p, old))
+	if p.UID != "1" || p.ResourceVersion != "1" || !p.CreationTimestamp.Equal(&moment) || !p.DeletionTimestamp.Equal(&moment) || *p.DeletionGracePeriodSeconds != 30 {
+		t.Errorf("%+v", p.ObjectMeta)
+	}
+}
+
+func TestConditionalUpdates(t *testing.T) {
+	old := &coordinationv1.Lease{ObjectMeta: metaOf("lock")}
+	leases.BeforeCreate(old)
+	l := old.DeepCopy()
+	l.ResourceVersion = ""
+	wantErrors(t, leases.BeforeUpdate(l, old), `metadata.resourceVersion: Invalid value: "": must be specified for an update`)
+}
+
+func TestDeletion(t *testing.T) {
+	now := moment.Time
+	running := func() *corev1.Pod {
+		p := aPod()
+		p.Spec.NodeName = "node1"
+		pods.PrepareForCreate(p)
+		return p
+	}
+	marked := func() *corev1.Pod {
+		p := running()
+		pods.BeforeDelete(p, nil, now)
+		return p
+	}
+	withFinalizer := func(p *corev1.Pod) *corev1.Pod {
+		p.Finalizers = []string{"example.org/wait"}
+		return p
+	}
+	for _, c := range []struct {
+		name  string
+		pod   *corev1.Pod
+		asked *int64
+		want  Deletion
+		end   time.Duration // of the deletionTimestamp, after now
+		gen   int64
+	}{
+		{"a running Pod is stopped first", running(), nil, DeleteMarked, 30 * time.Second, 2},
+		{"quickly", running(), ptr[int64](2), DeleteMarked, 2 * time.Second, 2},
+		{"at once", running(), ptr[int64](0), DeleteNow, 0, 1},
+		{"a Pod on no node", aPod(), nil, DeleteNow, 0, 0},
+		{"with a finalizer", withFinalizer(aPod()), nil, DeleteMarked, 0, 0},
+		{"again", marked(), nil, DeletePending, 30 * time.Second, 2},
+		{"again, later", marked(), ptr[int64](60), DeletePending, 30 * time.Second, 2},
+		{"again, sooner", marked(), ptr[int64](3), DeleteMarked, 3 * time.Second, 2},
+		{"again, at once", marked(), ptr[int64](0), DeleteNow, 0, 2},
+		{"again, at once, with a finalizer", withFinalizer(marked()), ptr[int64](0), DeleteMarked, 0, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := pods.BeforeDelete(c.pod, c.asked, now); got != c.want {
+				t.Fatalf("%v, want %v", got, c.want)
+			}
+			if c.want != DeleteNow && !c.pod.DeletionTimestamp.Time.Equal(now.Add(c.end)) {
+				t.Errorf("deletionTimestamp %v, want %v", c.pod.DeletionTimestamp, now.Add(c.end))
+			}
+			if c.pod.Generation != c.gen {
+				t.Errorf("generation %d, want %d", c.pod.Generation, c.gen)
+			}
+		})
+	}
+}
+
+func TestFinalizersHoldAnObject(t *testing.T) {
+	c := &corev1.ConfigMap{ObjectMeta: metaOf("c")}
+	if configMaps.BeforeDelete(c.DeepCopy(), nil, moment.Time) != DeleteNow {
+		t.Error("nothing holds it")
+	}
+	c.Finalizers = []string{"example.org/wait"}
+	if configMaps.BeforeDelete(c, nil, moment.Time) != DeleteMarked || !c.DeletionTimestamp.Equal(&moment) {
+		t.Errorf("%+v", c.ObjectMeta)
+	}
+	if configMaps.BeforeDelete(c, nil, moment.Time) != DeletePending || configMaps.Finished(c) {
+		t.Error("the finalizer does not hold it")
+	}
+	if c.Finalizers = nil; !configMaps.Finished(c) {
+		t.Error("nothing holds it any more")
+	}
+}
+
+func TestNamespaceLife(t *testing.T) {
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", ResourceVersion: "1"}}
+	wantErrors(t, namespaces.BeforeCreate(n))
+	if n.Labels["kubernetes.io/metadata.name"] != "shop" || n.Status.Phase != corev1.NamespaceActive || n.Spec.Finalizers[0] != corev1.FinalizerKubernetes {
+		t.Fatalf("new: %+v", n)
+	}
+	update := n.DeepCopy()
+	update.Spec.Finalizers, update.Labels = nil, nil
+	wantErrors(t, namespaces.BeforeUpdate(update, n))
+	if len(update.Spec.Finalizers) != 1 || update.Labels["kubernetes.io/metadata.name"] != "shop" {
+		t.Errorf("an update took the finalizer or the label away: %+v", update)
+	}
+	if namespaces.BeforeDelete(n, nil, moment.Time) != DeleteMarked || n.Status.Phase != corev1.NamespaceTerminating {
+		t.Fatalf("deleted: %+v", n)
+	}
+	if namespaces.Finished(n) {
+		t.Error("gone before it was emptied")
+	}
+	status := n.DeepCopy()
+	status.Status.Phase = corev1.NamespaceActive
+	wantErrors(t, namespaces.BeforeStatusUpdate(status, n),
+		"status.Phase: Invalid value: \"Active\": may only be 'Terminating' if `deletionTimestamp` is not empty")
+	final := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+	wantErrors(t, BeforeFinalize(final, n))
+	if final.Status.Phase != corev1.NamespaceTerminating || !namespaces.Finished(final) {
+		t.Errorf("finalized: %+v", final)
+	}
+	final.Spec.Finalizers = []corev1.FinalizerName{"a b"}
+	if errs := BeforeFinalize(final, n); len(errs) == 0 {
+		t.Error("a finalizer of any name")
+	}
+}
