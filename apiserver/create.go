@@ -34,8 +34,7 @@ func (h *handlers) create(c *call) error {
 	if err := h.admitNamespace(c.ctx(), c.resource, obj); err != nil {
 		return err
 	}
-	c.warnings(obj)
-	v, err := h.add(c.ctx(), c.resource, obj, o.dryRun)
+	v, err := h.add(c.ctx(), c.resource, obj, o.dryRun, c.warnings)
 	if err != nil {
 		return err
 	}
@@ -60,13 +59,14 @@ func adopt(o api.Object, namespace string) error {
 const maxNames = 8
 
 // add stores a new object. It is also how the server makes its own (bootstrap.go).
-func (h *handlers) add(ctx context.Context, res *resource, obj api.Object, dryRun bool) (*store.Version, error) {
+// seen is shown the object once it is complete.
+func (h *handlers) add(ctx context.Context, res *resource, obj api.Object, dryRun bool, seen func(api.Object)) (*store.Version, error) {
 	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
 	for tries := 1; ; tries++ {
 		if generated {
 			obj.SetName(generateName(obj.GetGenerateName()))
 		}
-		v, err := h.addOnce(ctx, res, obj, dryRun)
+		v, err := h.addOnce(ctx, res, obj, dryRun, seen)
 		if generated && apierrors.IsAlreadyExists(err) {
 			if tries < maxNames {
 				continue
@@ -77,11 +77,14 @@ func (h *handlers) add(ctx context.Context, res *resource, obj api.Object, dryRu
 	}
 }
 
-func (h *handlers) addOnce(ctx context.Context, res *resource, obj api.Object, dryRun bool) (*store.Version, error) {
+func (h *handlers) addOnce(ctx context.Context, res *resource, obj api.Object, dryRun bool, seen func(api.Object)) (*store.Version, error) {
 	begin(obj)
 	res.kind.PrepareForCreate(obj)
 	v := h.objectView(res)
-	v.check = func(next, _ api.Object) field.ErrorList { return res.kind.CheckCreate(next) }
+	v.check = func(next, _ api.Object) field.ErrorList {
+		seen(next)
+		return res.kind.CheckCreate(next)
+	}
 	if obj.GetName() == "" { // there is no key to write to; let validation say what is missing
 		_, err := h.admit(res, obj, nil, nil, v)
 		return nil, errors.Join(err)
