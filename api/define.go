@@ -15,14 +15,12 @@ type Rules[T any] struct {
 	PrepareCreate  func(*T)
 	PrepareUpdate  func(new, old *T)
 	PrepareStatus  func(new, old *T)
-	PrepareDelete  func(*T)
 	Validate       func(*T) field.ErrorList
 	ValidateUpdate func(new, old *T) field.ErrorList
 	ValidateStatus func(new, old *T) field.ErrorList
 	Fields         func(*T) fields.Set
 	Warnings       func(*T) []string
 	GracePeriod    func(obj *T, asked *int64) int64
-	Held           func(*T) bool
 	RowConditions  func(*T) []metav1.TableRowCondition
 }
 
@@ -53,11 +51,9 @@ func define[T any, P object[T]](k Kind, r Rules[T]) *Kind {
 	k.Spec, k.Status = give[T, P](r.Spec), give[T, P](r.Status)
 	k.Default, k.PrepareCreate = one[T, P](r.Default), one[T, P](r.PrepareCreate)
 	k.PrepareUpdate, k.PrepareStatus = two[T, P](r.PrepareUpdate), two[T, P](r.PrepareStatus)
-	k.PrepareDelete = one[T, P](r.PrepareDelete)
 	k.ValidateUpdate, k.ValidateStatus = check[T, P](r.ValidateUpdate), check[T, P](r.ValidateStatus)
 	k.Validate, k.Fields = give[T, P](r.Validate), give[T, P](r.Fields)
-	k.Warnings, k.Held = give[T, P](r.Warnings), give[T, P](r.Held)
-	k.RowConditions = give[T, P](r.RowConditions)
+	k.Warnings, k.RowConditions = give[T, P](r.Warnings), give[T, P](r.RowConditions)
 	if f := r.GracePeriod; f != nil {
 		k.GracePeriod = func(o Object, asked *int64) int64 { return f(o.(P), asked) }
 	}

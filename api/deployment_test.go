@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -156,6 +155,4 @@ func TestScale(t *testing.T) {
 			t.Errorf("%s: %+v", k.Resource, s)
 		}
 	}
-	wantErrors(t, ValidateScale(&autoscalingv1.Scale{ObjectMeta: metaOf("web"), Spec: autoscalingv1.ScaleSpec{Replicas: -1}}),
-		`spec.replicas: Invalid value: -1: must be greater than or equal to 0`)
 }

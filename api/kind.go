@@ -56,7 +56,6 @@ type Kind struct {
 	PrepareCreate  func(Object)          // before validation; status is already reset
 	PrepareUpdate  func(new, old Object) // before validation; status is already the old one
 	PrepareStatus  func(new, old Object) // before validation of /status; all but status and metadata is the old one
-	PrepareDelete  func(Object)          // the object is being marked as deleted
 	Validate       func(Object) field.ErrorList
 	ValidateUpdate func(new, old Object) field.ErrorList
 	ValidateStatus func(new, old Object) field.ErrorList
@@ -68,10 +67,6 @@ type Kind struct {
 	// the client asked for (nil: nothing). nil, or 0 returned, deletes at once.
 	GracePeriod func(obj Object, asked *int64) int64
 
-	// Held tells that something in the spec, beside metadata.finalizers, still keeps a
-	// deleted object: a namespace's spec.finalizers. nil: nothing.
-	Held func(Object) bool
-
 	// RowConditions go with a row of kubectl's table: a finished Pod is "Completed".
 	RowConditions func(Object) []metav1.TableRowCondition
 
@@ -80,7 +75,6 @@ type Kind struct {
 	Deprecated string // Warning header on every request; empty: none
 
 	StatusOnCreate bool // the creator's status counts: nodes register themselves
-	CreateOnUpdate bool // a PUT to a name that does not exist creates it
 	Conditional    bool // an update must say which resourceVersion it replaces
 }
 

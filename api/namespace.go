@@ -28,8 +28,6 @@ var namespaces = define(Kind{
 	Default:        defaultNamespace,
 	PrepareCreate:  prepareNamespace,
 	PrepareUpdate:  func(n, old *corev1.Namespace) { n.Spec.Finalizers = old.Spec.Finalizers },
-	PrepareDelete:  func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
-	Held:           func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) > 0 },
 	Validate:       validateNamespace,
 	ValidateStatus: func(n, _ *corev1.Namespace) field.ErrorList { return validateNamespacePhase(n) },
 	Fields: func(n *corev1.Namespace) fields.Set {
@@ -82,16 +80,4 @@ func validateNamespacePhase(n *corev1.Namespace) field.ErrorList {
 		return field.ErrorList{field.Invalid(at, n.Status.Phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")}
 	}
 	return nil
-}
-
-// BeforeFinalize is BeforeUpdate for namespaces/finalize: only spec.finalizers count.
-// The namespace is gone when none is left (see Kind.Finished).
-func BeforeFinalize(n, old *corev1.Namespace) field.ErrorList {
-	finalizers := n.Spec.Finalizers
-	namespaces.keepMetadata(n, old)
-	meta := n.ObjectMeta
-	old.DeepCopyInto(n)
-	n.ObjectMeta, n.Spec.Finalizers = meta, finalizers
-	errs := apivalidation.ValidateObjectMetaUpdate(&n.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-	return append(errs, validateNamespace(n)...)
 }

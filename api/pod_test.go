@@ -342,9 +342,3 @@ func TestPodWarnings(t *testing.T) {
 		t.Errorf("warnings:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
-
-func TestBinding(t *testing.T) {
-	wantErrors(t, ValidateBinding(&corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "node1"}}))
-	wantErrors(t, ValidateBinding(&corev1.Binding{Target: corev1.ObjectReference{Kind: "Pod"}}),
-		`target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>"`, `target.name: Required value`)
-}

@@ -173,15 +173,3 @@ func validateTransitions(p, old *corev1.Pod, at *field.Path) field.ErrorList {
 	}
 	return errs
 }
-
-// ValidateBinding is for pods/binding.
-func ValidateBinding(b *corev1.Binding) field.ErrorList {
-	var errs field.ErrorList
-	if k := b.Target.Kind; k != "" && k != "Node" {
-		errs = append(errs, field.NotSupported(field.NewPath("target", "kind"), k, []string{"Node", "<empty>"}))
-	}
-	if b.Target.Name == "" {
-		errs = append(errs, field.Required(field.NewPath("target", "name"), ""))
-	}
-	return errs
-}
