@@ -102,9 +102,10 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Member, error) {
 // Client speaks to the member. It is closed by Close.
 func (m *Member) Client() *clientv3.Client { return m.client }
 
-// Revision is etcd's present revision: every write that was acknowledged to anybody
-// before the call is at or below it.
-func (m *Member) Revision(ctx context.Context) (int64, error) { return m.revision(ctx) }
+// Revision returns a function that tells etcd's present revision at no cost: every
+// write that was acknowledged to anybody before the call is at or below it. It is nil
+// for an external cluster, which has to be asked.
+func (m *Member) Revision() func(context.Context) (int64, error) { return m.revision }
 
 // Failed is closed when the embedded member met an error it cannot work on from, a
 // failing disk for one. Err says which. What was acknowledged is on disk; the process

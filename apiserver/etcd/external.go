@@ -43,7 +43,7 @@ func dial(ctx context.Context, cfg Config, log *slog.Logger) (*Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial etcd at %s: %w", strings.Join(cfg.Servers, ", "), err)
 	}
-	if _, err := revision(ctx, client); err != nil {
+	if _, err := client.Get(ctx, compactKey, clientv3.WithCountOnly()); err != nil {
 		client.Close()
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -56,7 +56,6 @@ func dial(ctx context.Context, cfg Config, log *slog.Logger) (*Member, error) {
 		compaction.Go(func() { compact(running, client, cfg.CompactionInterval, log) })
 	}
 	m := &Member{client: client}
-	m.revision = func(ctx context.Context) (int64, error) { return revision(ctx, client) }
 	m.close = sync.OnceFunc(func() {
 		stop()
 		compaction.Wait()
@@ -73,16 +72,6 @@ func dialOptions(place *host.Host) []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 		return place.Dial(ctx, "tcp", address)
 	})}
-}
-
-// revision reads a key that isn't there: the answer's header is what we want, and the
-// read is linearizable, so it is confirmed by a quorum.
-func revision(ctx context.Context, client *clientv3.Client) (int64, error) {
-	answer, err := client.Get(ctx, compactKey, clientv3.WithCountOnly())
-	if err != nil {
-		return 0, fmt.Errorf("ask etcd for its revision: %w", err)
-	}
-	return answer.Header.Revision, nil
 }
 
 func tlsConfig(cfg Config) (*tls.Config, error) {

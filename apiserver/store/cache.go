@@ -54,6 +54,13 @@ func (c *cache) snapshot() (state, int64) {
 	return c.frozen, c.revision
 }
 
+// fork is the state, to be written by the caller, and the revision of its last change.
+func (c *cache) fork() (state, int64) {
+	c.mu.Lock() // cloning changes the original, too
+	defer c.mu.Unlock()
+	return c.state.Clone(), c.revision
+}
+
 // replace puts in another state.
 func (c *cache) replace(s state, revision int64) {
 	c.mu.Lock()
@@ -111,6 +118,7 @@ func (c *Collection) at(ctx context.Context, revision int64) (state, error) {
 	if revision >= last {
 		return snapshot, nil
 	}
+	past, last := c.cache.fork()
 	// The state runs ahead of the feed by as much as is being applied right now.
 	if err := c.store.WaitFor(ctx, last); err != nil {
 		return nil, err
@@ -119,7 +127,6 @@ func (c *Collection) at(ctx context.Context, revision int64) (state, error) {
 	if !ok {
 		return nil, nil
 	}
-	past := snapshot.Clone()
 	for i := len(since) - 1; i >= 0; i-- {
 		if e := &since[i]; e.Previous == nil {
 			past.Delete(item{key: e.key})

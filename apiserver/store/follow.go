@@ -137,7 +137,7 @@ func (c *Collection) changed(key string, e *clientv3.Event) change {
 	if e.Type == clientv3.EventTypeDelete {
 		return ch
 	}
-	if ch.version = c.store.pending.take(e.Kv.Key, e.Kv.Value, ch.revision); ch.version != nil {
+	if ch.version = c.store.pending.take(string(e.Kv.Key), e.Kv.Value, ch.revision); ch.version != nil {
 		return ch
 	}
 	object, err := c.codec.decode(e.Kv.Value)

@@ -37,16 +37,16 @@ type Change func(current *Version) (Write, error)
 // leaves the stored bytes as they are writes nothing and returns the current one.
 //
 // The version returned is the one that the cache will hold, a moment later: a stale
-// Get right after Write may still miss it, any other read will not.
+// Get or List right after Write may still miss it, any other read will not.
 func (c *Collection) Write(ctx context.Context, namespace, name string, change Change) (*Version, error) {
 	if err := c.store.filled(ctx); err != nil {
 		return nil, err
 	}
 	t := &transaction{c: c, key: c.key(namespace, name)}
 	t.path = c.path(t.key)
-	// The first attempt trusts the cache. It is hardly ever behind, and if it is, the
-	// transaction finds out.
-	t.current = c.cache.get(t.key)
+	// The first attempt trusts what this server knows. That is hardly ever behind, and
+	// if it is, the transaction finds out.
+	t.current = c.store.pending.newer(t.path, c.cache.get(t.key))
 	for {
 		w, err := change(t.current)
 		var value []byte
@@ -153,7 +153,7 @@ func (t *transaction) commit(ctx context.Context, w Write, value []byte) (*Versi
 		if ours == nil {
 			return t.current.at(answer.Header.Revision), nil
 		}
-		return s.pending.done(ours, answer.Header.Revision), nil
+		return s.pending.done(t.path, ours, answer.Header.Revision), nil
 	}
 	if ours != nil {
 		s.pending.drop(t.path, ours)
