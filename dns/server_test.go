@@ -154,8 +154,7 @@ func TestBeforeSync(t *testing.T) {
 		if reply.Rcode != dns.RcodeServerFailure || len(reply.Answer) != 0 || len(reply.Ns) != 1 {
 			t.Errorf("%s before the sync: %v", name, reply)
 		}
-		ede, _ := reply.IsEdns0().Option[0].(*dns.EDNS0_EDE)
-		if ede == nil || ede.InfoCode != dns.ExtendedErrorCodeNotReady {
+		if code, _ := explanation(reply); code != dns.ExtendedErrorCodeNotReady {
 			t.Errorf("%s: the reply does not say why: %v", name, reply)
 		}
 	}
@@ -170,6 +169,18 @@ func TestBeforeSync(t *testing.T) {
 	if code, body := get(t, ready); code != http.StatusOK || body != "OK" {
 		t.Errorf("/ready after the sync: %d %q", code, body)
 	}
+}
+
+// explanation is the extended error of a reply.
+func explanation(m *dns.Msg) (code uint16, text string) {
+	if opt := m.IsEdns0(); opt != nil {
+		for _, o := range opt.Option {
+			if ede, ok := o.(*dns.EDNS0_EDE); ok {
+				return ede.InfoCode, ede.ExtraText
+			}
+		}
+	}
+	return 0, ""
 }
 
 func get(t *testing.T, url string) (code int, body string) {
