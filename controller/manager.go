@@ -176,7 +176,7 @@ func (m *Manager) work(ctx context.Context) error {
 	defer factory.Shutdown()
 	defer cancel() // runs before the two above wait
 	factory.StartWithContext(ctx)
-	slimmed.StartWithContext(ctx)
+	slimmed.Start(ctx.Done())
 
 	var synced []cache.DoneChecker
 	for _, l := range loops {
@@ -214,4 +214,3 @@ func (m *Manager) run(ctx context.Context, loops []Loop, started func()) error {
 	wg.Wait()
 	return errors.Join(errs...)
 }
-
