@@ -6,6 +6,10 @@
 // pkg/printers/internalversion of kubernetes/kubernetes, and the REST strategies of
 // pkg/registry. The Go types themselves are upstream's own (k8s.io/api).
 //
+// In go objects as clients sent them, out come objects as they may be stored
+// (lifecycle.go), error lists and table cells. Left out: what needs the cluster's state
+// (allocation, quotas, deletion) is the API server's; so are names, uids and times.
+//
 // Kubernetes: upstream converts every version of a kind to an internal one and back.
 // Here a kind is stored as one of its served versions, and only a kind that is served
 // under several group versions (Event) brings conversion functions.
