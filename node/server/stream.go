@@ -72,11 +72,6 @@ func (s *Server) serveAttach(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) servePortForward(w http.ResponseWriter, r *http.Request) {
 	t := targetOf(r)
-	options, err := portforward.NewV4Options(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
 	if wsstream.IsWebSocketRequestWithTunnelingProtocol(r) {
 		tunnelled, request, err := openTunnel(w, r)
 		if err != nil {
@@ -85,6 +80,11 @@ func (s *Server) servePortForward(w http.ResponseWriter, r *http.Request) {
 		}
 		defer tunnelled.conn.Close()
 		w, r = tunnelled, request
+	}
+	options, err := portforward.NewV4Options(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
 	portforward.ServePortForward(w, r, s.backend, t.pod, string(t.uid), options,
 		idleTimeout, creationTimeout, portforward.SupportedProtocols)

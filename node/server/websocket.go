@@ -17,6 +17,7 @@ import (
 	clientportforward "k8s.io/client-go/tools/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
@@ -46,7 +47,9 @@ func serveV5(w http.ResponseWriter, r *http.Request, o *remotecommand.Options,
 		remotecommand.StreamProtocolV5Name: {Binary: true, Channels: channels},
 	})
 	conn.SetIdleTimeout(idleTimeout)
-	_, streams, err := conn.Open(w, r)
+	// Closing the connection at the program's end makes wsstream log an error each time.
+	quiet := klog.NewContext(r.Context(), klog.Logger{})
+	_, streams, err := conn.Open(w, r.WithContext(quiet))
 	if err != nil {
 		return // the client was told, or has gone
 	}
