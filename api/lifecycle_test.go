@@ -125,3 +125,17 @@ func TestNamespaceLife(t *testing.T) {
 		t.Error("a finalizer may have any name")
 	}
 }
+
+// TestUpdateSharesNothing: what the update took over may be changed without changing
+// the stored object, which others are reading.
+func TestUpdateSharesNothing(t *testing.T) {
+	old := anAllocated()
+	old.Status.Conditions = []metav1.Condition{{Type: "Ready"}}
+	s := aService()
+	s.Spec.Type = corev1.ServiceTypeNodePort
+	services.PrepareForUpdate(s, old)
+	s.Spec.ClusterIPs[0], s.Status.Conditions[0].Type = "changed", "changed"
+	if old.Spec.ClusterIPs[0] == "changed" || old.Status.Conditions[0].Type == "changed" {
+		t.Error("the stored object changed too")
+	}
+}
