@@ -115,15 +115,11 @@ func (h *handlers) pod(c *call) (*corev1.Pod, error) {
 // reads: stdin becomes input, and so on.
 func streamParams(query url.Values, subresource string) url.Values {
 	out := url.Values{}
-	stream := func(ours, theirs string, byDefault bool) {
-		if on := query.Get(ours); isTrue(on) || (byDefault && !query.Has(ours)) {
+	for ours, theirs := range map[string]string{"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"} {
+		if isTrue(query.Get(ours)) {
 			out.Set(theirs, "1")
 		}
 	}
-	stream("stdin", "input", false)
-	stream("stdout", "output", true)
-	stream("stderr", "error", true)
-	stream("tty", "tty", false)
 	if subresource == "exec" {
 		for _, arg := range query["command"] {
 			out.Add("command", arg)

@@ -139,17 +139,14 @@ func object(o runtime.Object, gvk schema.GroupVersionKind, m media) ([]byte, err
 // finish joins the pieces of a whole response body that isn't streamed.
 func (f *form) finish(pieces [][]byte) ([]byte, error) {
 	body := bytes.Join(pieces, nil)
-	switch f.media {
-	case yamlMedia:
-		out, err := yaml.JSONToYAML(body)
-		if err != nil {
-			return nil, fmt.Errorf("write YAML: %w", err)
-		}
-		return out, nil
-	case jsonMedia:
-		return append(body, '\n'), nil
+	if f.media != yamlMedia {
+		return body, nil
 	}
-	return body, nil
+	out, err := yaml.JSONToYAML(body)
+	if err != nil {
+		return nil, fmt.Errorf("write YAML: %w", err)
+	}
+	return out, nil
 }
 
 // afterBrace is a JSON object's text without its first brace.

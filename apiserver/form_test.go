@@ -87,6 +87,9 @@ func same(t *testing.T, f *form, what string, pieces [][]byte, want []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if f.media == jsonMedia {
+		got = append(got, newline...) // which write adds
+	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("%s: %s", what, diff)
 	}

@@ -80,17 +80,14 @@ func (h *handlers) fail(w http.ResponseWriter, r *http.Request, err error) {
 	_ = write(w, r, int(s.Code), a.media, [][]byte{body}) // who doesn't listen misses it
 }
 
-// write finishes the pieces if they need it and sends them.
+// write sends the pieces; YAML has to be made of all of them first.
 func (c *call) write(code int, f *form, pieces [][]byte) error {
-	switch f.media {
-	case yamlMedia:
+	if f.media == yamlMedia {
 		body, err := f.finish(pieces)
 		if err != nil {
 			return err
 		}
 		pieces = [][]byte{body}
-	case jsonMedia:
-		pieces = append(pieces, newline)
 	}
 	return write(c.w, c.r, code, f.media, pieces)
 }
@@ -103,11 +100,12 @@ const gzipFrom = 128 << 10
 // write sends a body that consists of pieces. An error here means that the client
 // has gone, and there is nobody left to tell.
 func write(w http.ResponseWriter, r *http.Request, code int, m media, pieces [][]byte) error {
-	if m == jsonMedia && pretty(r) {
+	if m == jsonMedia {
 		var out bytes.Buffer
-		if json.Indent(&out, bytes.Join(pieces, nil), "", "  ") == nil {
+		if pretty(r) && json.Indent(&out, bytes.Join(pieces, nil), "", "  ") == nil {
 			pieces = [][]byte{out.Bytes()}
 		}
+		pieces = append(pieces, newline)
 	}
 	size := 0
 	for _, p := range pieces {
