@@ -38,7 +38,7 @@ func TestLikeUpstream(t *testing.T) {
 	if err := json.Unmarshal(data, &upstream); err != nil {
 		t.Fatal(err)
 	}
-	ours := model(t, false)
+	ours := all(t)
 	t.Run("paths", func(t *testing.T) { comparePaths(t, ours, &upstream) })
 	t.Run("definitions", func(t *testing.T) { compareDefinitions(t, ours, &upstream) })
 }
