@@ -12,6 +12,8 @@ import (
 	"k8s.io/client-go/informers"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"orrery.example.org/apiserver"
 )
 
 // The parts of the control plane run outside of the cluster's reach, as static Pods
