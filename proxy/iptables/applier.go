@@ -13,11 +13,12 @@ import (
 	"orrery.example.org/proxy/plan"
 )
 
-// How many lines one transaction may have. A batch of 10,000 takes iptables-nft 150 ms,
-// one of 200,000 two minutes; in a user namespace about 450 lines fit into a socket's
-// send buffer of 212,992 bytes. iptables-legacy copies the table with every call.
+// How many lines one transaction may have. iptables-nft takes 0.4 s for 23,000 lines in
+// pieces of 5,000, and four times that in one piece. In a user namespace about 450 lines
+// fit into a socket's send buffer of 212,992 bytes. iptables-legacy has no such limits
+// and copies the whole table with every call, so that it gets everything at once.
 const (
-	linesPrivileged   = 10_000
+	linesPrivileged   = 5_000
 	linesUnprivileged = 300
 	linesLeast        = 20
 )

@@ -19,65 +19,62 @@ func BenchmarkRules(b *testing.B) {
 	}
 }
 
-// From nothing to everything in the kernel.
-func BenchmarkFull(b *testing.B) {
+// sizes runs a benchmark for both variants at several numbers of Services. Choose one by
+// name, for example -bench 'Change/nft-1000$'.
+func sizes(b *testing.B, f func(b *testing.B, variant string, n int), numbers ...int) {
 	Namespaces(b)
-	for _, n := range []int{0, 1000, 10_000} {
-		for _, variant := range []string{"nft", "legacy"} {
-			b.Run(fmt.Sprintf("%s/services=%d", variant, n), func(b *testing.B) {
-				s := Many(n, 5)
-				for b.Loop() {
-					h := NewPlace(b, "node")
-					full(b, start(b, h, variant), s)
-				}
-			})
+	for _, variant := range []string{"nft", "legacy"} {
+		for _, n := range numbers {
+			b.Run(fmt.Sprintf("%s-%d", variant, n), func(b *testing.B) { f(b, variant, n) })
 		}
 	}
 }
 
-// One Service more endpoints, one fewer, in the presence of many others; and a full sync
-// that finds nothing to do.
+// From nothing to everything in the kernel, five endpoints each.
+func BenchmarkFull(b *testing.B) {
+	sizes(b, func(b *testing.B, variant string, n int) {
+		s := Many(n, 5)
+		for b.Loop() {
+			full(b, start(b, NewPlace(b, "node"), variant), s)
+		}
+	}, 0, 1000, 10_000)
+}
+
+// One Service more or fewer, its first endpoint, one endpoint more or fewer, all in the
+// presence of many others; and a full sync that finds nothing to do.
 func BenchmarkChange(b *testing.B) {
-	Namespaces(b)
-	for _, n := range []int{1000, 10_000} {
-		for _, variant := range []string{"nft", "legacy"} {
-			s := Many(n, 5)
-			a := start(b, NewPlace(b, "node"), variant)
-			full(b, a, s)
-			name := func(what string) string { return fmt.Sprintf("%s/services=%d/%s", variant, n, what) }
-			svc := Service("prog", "prog", "10.97.0.1")
-			states := []*plan.Service{Planned(svc, Port), Planned(svc, Port, Pods("a")...), Planned(svc, Port, Pods("ab")...)}
-			flip := func(b *testing.B, from, to *plan.Service) {
-				for i := 0; b.Loop(); i++ {
-					c := plan.Change{Old: from, New: to}
-					if i%2 == 1 {
-						c = plan.Change{Old: to, New: from}
-					}
-					if _, err := a.Change(context.Background(), []plan.Change{c}); err != nil {
-						b.Fatal(err)
-					}
+	svc := Service("prog", "prog", "10.97.0.1")
+	none, first, second := Planned(svc, Port), Planned(svc, Port, Pods("a")...), Planned(svc, Port, Pods("ab")...)
+	sizes(b, func(b *testing.B, variant string, n int) {
+		s := Many(n, 5)
+		a := start(b, NewPlace(b, "node"), variant)
+		full(b, a, s)
+		move := func(b *testing.B, from, to *plan.Service) {
+			if _, err := a.Change(context.Background(), []plan.Change{{Old: from, New: to}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		flip := func(from, to *plan.Service) func(b *testing.B) {
+			return func(b *testing.B) {
+				for b.Loop() {
+					move(b, from, to)
+					from, to = to, from
 				}
 				if b.N%2 == 1 {
-					if _, err := a.Change(context.Background(), []plan.Change{{Old: to, New: from}}); err != nil {
-						b.Fatal(err)
-					}
+					move(b, from, to)
 				}
 			}
-			b.Run(name("service"), func(b *testing.B) { flip(b, nil, states[1]) })
-			if _, err := a.Change(context.Background(), []plan.Change{{New: states[0]}}); err != nil {
-				b.Fatal(err)
-			}
-			b.Run(name("none-one"), func(b *testing.B) { flip(b, states[0], states[1]) })
-			if _, err := a.Change(context.Background(), []plan.Change{{Old: states[0], New: states[1]}}); err != nil {
-				b.Fatal(err)
-			}
-			b.Run(name("one-two"), func(b *testing.B) { flip(b, states[1], states[2]) })
-			s.Services[states[1].Name] = states[1]
-			b.Run(name("check"), func(b *testing.B) {
-				for b.Loop() {
-					full(b, a, s)
-				}
-			})
 		}
-	}
+		b.Run("service", flip(nil, first))
+		move(b, nil, none)
+		b.Run("first-endpoint", flip(none, first))
+		move(b, none, first)
+		b.Run("second-endpoint", flip(first, second))
+		s.Services[first.Name] = first
+		b.Run("check", func(b *testing.B) {
+			for b.Loop() {
+				full(b, a, s)
+			}
+		})
+	}, 1000, 10_000)
 }
