@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,7 +28,7 @@ import (
 // cluster is two nodes and a control plane on one switch, each in a network
 // namespace, and an API that is only a store.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
 	api     kubernetes.Interface
 	ca      *pki.CA
@@ -47,7 +48,7 @@ type machine struct {
 
 const patience = 20 * time.Second // for things that happen in milliseconds; only a failing test waits that long
 
-func startCluster(t *testing.T, names ...string) *cluster {
+func startCluster(t testing.TB, names ...string) *cluster {
 	needNamespaces(t)
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -58,7 +59,7 @@ func startCluster(t *testing.T, names ...string) *cluster {
 	c.fabric, err = host.Create("fabric", nil)
 	must(t, err)
 	t.Cleanup(c.fabric.Close)
-	links, err := c.fabric.Links()
+	links, err := openLinks(c.fabric)
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "switch"
@@ -86,14 +87,14 @@ func (c *cluster) plugIn(name, address string) *host.Host {
 	h, err := host.Create(name, nil)
 	must(t, err)
 	t.Cleanup(h.Close)
-	links, err := c.fabric.Links()
+	links, err := openLinks(c.fabric)
 	must(t, err)
 	bridge, err := links.LinkByName("switch")
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MasterIndex, attrs.Flags = "to-"+name, bridge.Attrs().Index, net.FlagUp
 	must(t, links.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(h.NetNS().Fd())}))
-	inside, err := h.Links()
+	inside, err := openLinks(h)
 	must(t, err)
 	for _, name := range []string{"lo", "eth0"} {
 		link, err := inside.LinkByName(name)
@@ -155,13 +156,22 @@ func (c *cluster) startAgent(m *machine) {
 }
 
 // testLog writes a component's log to the test's.
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l *testLog) Write(p []byte) (int, error) {
 	if l.t.Context().Err() == nil { // logging after a test's end panics
 		l.t.Logf("%s", strings.TrimSpace(string(p)))
 	}
 	return len(p), nil
+}
+
+// openLinks is a netlink handle in a namespace; see node/network's.
+func openLinks(h *host.Host) (links *netlink.Handle, err error) {
+	err = h.Do(func() error {
+		links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		return err
+	})
+	return links, err
 }
 
 func must(t testing.TB, err error) {
@@ -260,7 +270,7 @@ func (c *cluster) awaitGone(name string) {
 // veths lists the Pods' links of a node.
 func (m *machine) veths(t *testing.T) (names []string) {
 	t.Helper()
-	links, err := m.host.Links()
+	links, err := openLinks(m.host)
 	must(t, err)
 	all, err := links.LinkList()
 	must(t, err)

@@ -60,7 +60,7 @@ func onAny(f func(any)) cache.ResourceEventHandler {
 
 // slim drops what the agent never reads from the objects it keeps.
 func slim(obj any) (any, error) {
-	if o, ok := obj.(metav1.Object); ok {
+	if o, ok := obj.(metav1.Object); ok && len(o.GetManagedFields()) > 0 {
 		o.SetManagedFields(nil)
 	}
 	return obj, nil

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 	"time"
 
@@ -110,8 +111,8 @@ const networkNotReady = "container runtime network not ready: NetworkReady=false
 
 // nodeStatus is the status that the agent reports.
 func (c Config) nodeStatus(f facts, ready bool, now metav1.Time) corev1.NodeStatus {
-	resources := f.resources.DeepCopy()
-	resources[corev1.ResourcePods] = *quantity(int64(c.MaxPods))
+	resources := corev1.ResourceList{corev1.ResourcePods: *quantity(int64(c.MaxPods))}
+	maps.Copy(resources, f.resources)
 	status := corev1.NodeStatus{
 		Capacity:    resources,
 		Allocatable: resources,

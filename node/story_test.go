@@ -116,9 +116,13 @@ func TestStoryDeletionLeavesNothing(t *testing.T) {
 		return nil
 	})
 	c.eventually("no processes", func() error { return noProcess("sleep 1000", "sleep 2000") })
-	if dir, err := readDirNames(node.agent.podsDir()); err != nil || len(dir) != 0 {
-		t.Errorf("directories of Pods: %v, %v; want none", dir, err)
-	}
+	c.eventually("no directories of Pods", func() error {
+		dir, err := readDirNames(node.agent.podsDir())
+		if err == nil && len(dir) != 0 {
+			err = fmt.Errorf("directories %v", dir)
+		}
+		return err
+	})
 	c.pod("node1", "web-again", "nginx")
 	if again := c.ready("web-again"); again.Status.PodIP == first.Status.PodIP {
 		t.Errorf("a new Pod got the address of the one before, %s", again.Status.PodIP)
@@ -127,7 +131,7 @@ func TestStoryDeletionLeavesNothing(t *testing.T) {
 	if got := node.veths(t); len(got) != 0 {
 		t.Errorf("links after the agent's end: %v", got)
 	}
-	links, err := node.host.Links()
+	links, err := openLinks(node.host)
 	must(t, err)
 	if _, err := links.LinkByName("cbr0"); err == nil {
 		t.Error("the bridge is there after the agent's end")
@@ -141,7 +145,7 @@ func TestStoryRestartKeepsAddresses(t *testing.T) {
 	before := c.ready("web")
 	node.stop()
 	// As after a crash: a link that the last agent did not remove.
-	links, err := node.host.Links()
+	links, err := openLinks(node.host)
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "cbr0"

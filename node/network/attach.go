@@ -7,7 +7,6 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"orrery.example.org/host"
@@ -44,9 +43,9 @@ func (n *Network) Attach(pod *host.Host, linkName string, addr netip.Addr) error
 		return fmt.Errorf("set hairpin mode of %s: %w", linkName, err)
 	}
 	// The handle is used once: keeping it would cost a descriptor per Pod.
-	links, err := netlink.NewHandleAt(netns.NsHandle(pod.NetNS().Fd()), unix.NETLINK_ROUTE)
+	links, err := openLinks(pod)
 	if err != nil {
-		return fmt.Errorf("netlink in %s: %w", pod.Name(), err)
+		return err
 	}
 	defer links.Close()
 	if err := n.configurePod(links, addr); err != nil {

@@ -1,0 +1,53 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// BenchmarkPod measures from a Pod's creation to the write of its Ready condition,
+// with an API that costs nothing: what the agent adds.
+func BenchmarkPod(b *testing.B) {
+	for _, row := range []struct {
+		name, image string
+		change      func(*corev1.PodSpec)
+	}{
+		{"built-in", "nginx", func(*corev1.PodSpec) {}},
+		{"process", "busybox", command("sleep", "1000")},
+	} {
+		b.Run(row.name, func(b *testing.B) {
+			c := startCluster(b, "node1")
+			changes, err := c.api.CoreV1().Pods("default").Watch(c.ctx, metav1.ListOptions{})
+			must(b, err)
+			defer changes.Stop()
+			var took []time.Duration
+			for i := 0; b.Loop(); i++ {
+				name := fmt.Sprintf("pod-%d", i)
+				begin := time.Now()
+				c.pod("node1", name, row.image, row.change)
+				awaitReady(changes, name)
+				took = append(took, time.Since(begin))
+				b.StopTimer()
+				c.delete(name, 0)
+				c.awaitGone(name)
+				b.StartTimer()
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-p50")
+		})
+	}
+}
+
+func awaitReady(changes watch.Interface, name string) {
+	for e := range changes.ResultChan() {
+		if p := e.Object.(*corev1.Pod); p.Name == name && condition(p, corev1.PodReady) == corev1.ConditionTrue {
+			return
+		}
+	}
+}
