@@ -7,8 +7,9 @@
 // answers that the Kubernetes DNS specification 1.1.0 asks for, over UDP and TCP.
 //
 //	watch.go    the API's objects, as they change  ->  index.go, what an answer needs of them
-//	udp.go, tcp.go  ->  message.go, what every DNS server does  ->  records.go, what the names mean
-//	forward.go  names outside the cluster, where an upstream is configured
+//	udp.go, tcp.go  ->  message.go, what every DNS server does  ->  resolve.go, who has the answer:
+//	records.go and lookup.go, what the cluster's names mean, or
+//	forward.go, names outside of it, where an upstream is configured
 //
 // records.go is the heart, and pure: a question and a view of the index, to an answer.
 // Where the specification is silent, CoreDNS's answer is ours, down to its quirks.

@@ -56,7 +56,12 @@ func cutLast(s string) (rest, label string) {
 
 // dashed writes an address as the label that stands for it: 10-244-1-7, fd00-10--1.
 func dashed(addr netip.Addr) string {
-	return strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
+	return strings.Map(func(r rune) rune {
+		if r == '.' || r == ':' {
+			return '-'
+		}
+		return r
+	}, addr.String())
 }
 
 // undashed reads such a label.

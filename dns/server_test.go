@@ -2,14 +2,11 @@ package dns
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,8 +14,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -197,92 +192,6 @@ func get(t *testing.T, url string) (code int, body string) {
 	return resp.StatusCode, string(all)
 }
 
-// TestChanges follows objects through their lives.
-func TestChanges(t *testing.T) {
-	cfg := testConfig(namespace("testns"), svc("testns", "db", "None"), pod("testns", "p", "10.244.1.7", ""))
-	cfg.Pods = podsVerified
-	_, address := start(t, cfg)
-	client, ctx := cfg.clientset, t.Context()
-	a := func(name string) string {
-		reply := ask(t, "udp", address, name+".cluster.local.", dns.TypeA)
-		words := []string{dns.RcodeToString[reply.Rcode]}
-		for _, rr := range reply.Answer {
-			words = append(words, rr.(*dns.A).A.String())
-		}
-		slices.Sort(words[1:])
-		return strings.Join(words, " ")
-	}
-	steps := []struct {
-		do   func() error
-		name string
-		want string
-	}{
-		{func() error { return nil }, "db.testns.svc", "NXDOMAIN"},
-		{func() error {
-			_, err := client.DiscoveryV1().EndpointSlices("testns").Create(ctx, epSlice("testns/db", "db-1", "p/TCP/1", "10.244.1.1"), metav1.CreateOptions{})
-			return err
-		}, "db.testns.svc", "NOERROR 10.244.1.1"},
-		{func() error {
-			_, err := client.DiscoveryV1().EndpointSlices("testns").Update(ctx, epSlice("testns/db", "db-1", "p/TCP/1", "10.244.1.1", "10.244.1.2 zero"), metav1.UpdateOptions{})
-			return err
-		}, "db.testns.svc", "NOERROR 10.244.1.1 10.244.1.2"},
-		{func() error {
-			_, err := client.DiscoveryV1().EndpointSlices("testns").Update(ctx, epSlice("testns/db", "db-1", "p/TCP/1", "10.244.1.1 terminating", "10.244.1.2 zero"), metav1.UpdateOptions{})
-			return err
-		}, "db.testns.svc", "NOERROR 10.244.1.2"},
-		{func() error {
-			_, err := client.CoreV1().Services("testns").Update(ctx, svc("testns", "db", "10.96.0.9", "p/TCP/1"), metav1.UpdateOptions{})
-			return err
-		}, "db.testns.svc", "NOERROR 10.96.0.9"},
-		{func() error { return client.CoreV1().Services("testns").Delete(ctx, "db", metav1.DeleteOptions{}) }, "db.testns.svc", "NXDOMAIN"},
-		{func() error { return nil }, "10-244-1-7.testns.pod", "NOERROR 10.244.1.7"},
-		{func() error { return client.CoreV1().Pods("testns").Delete(ctx, "p", metav1.DeleteOptions{}) }, "10-244-1-7.testns.pod", "NXDOMAIN"},
-		{func() error { return client.CoreV1().Namespaces().Delete(ctx, "testns", metav1.DeleteOptions{}) }, "testns.svc", "NXDOMAIN"},
-	}
-	for i, step := range steps {
-		if err := step.do(); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, fmt.Sprintf("step %d: %s is %s", i, step.name, step.want), func() bool { return a(step.name) == step.want })
-	}
-}
-
-// TestRelist: what a list no longer has is gone, also from the reverse indexes.
-func TestRelist(t *testing.T) {
-	s, err := New(testConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := newFeed(s, "EndpointSlice", s.clientset.DiscoveryV1().EndpointSlices(""), compactSlice, (*view).setSlice)
-	all := func(slices ...*discoveryv1.EndpointSlice) (list []any) {
-		for _, es := range slices {
-			list = append(list, es)
-		}
-		return list
-	}
-	for _, list := range [][]any{
-		all(epSlice("a/x", "x-1", "p/TCP/1", "10.0.0.1", "10.0.0.2"), epSlice("a/y", "y-1", "p/TCP/1", "10.0.0.1")),
-		all(epSlice("a/x", "x-1", "p/TCP/1", "10.0.0.2")),
-		all(epSlice("a/x", "x-1", "p/TCP/1", "10.0.0.2 b", "10.0.0.3")),
-		nil,
-	} {
-		if err := f.store.Replace(list, ""); err != nil {
-			t.Fatal(err)
-		}
-		fresh := newView()
-		for _, es := range list {
-			fresh.setSlice(key{}, nil, compactSlice(es.(*discoveryv1.EndpointSlice)))
-		}
-		if len(fresh.slices) != len(s.index.view.slices) || len(fresh.endpointIPs) != len(s.index.view.endpointIPs) {
-			t.Errorf("after a list of %d: %v and %v, want %v and %v", len(list),
-				s.index.view.slices, s.index.view.endpointIPs, fresh.slices, fresh.endpointIPs)
-		}
-	}
-	if err := f.store.Add(namespace("n")); err == nil {
-		t.Error("an object of another kind was taken")
-	}
-}
-
 // TestTruncation: what does not fit comes truncated by UDP, and whole by TCP.
 func TestTruncation(t *testing.T) {
 	_, address := start(t, testConfig(world()...))
@@ -327,103 +236,6 @@ func TestShuffle(t *testing.T) {
 		})
 	}
 }
-
-// TestPipelining: several queries in one segment are answered in order.
-func TestPipelining(t *testing.T) {
-	_, address := start(t, testConfig(world()...))
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	var stream []byte
-	const n = 20
-	for i := range n {
-		m := new(dns.Msg).SetQuestion("svc1.testns.svc.cluster.local.", dns.TypeA)
-		m.Id = uint16(i)
-		wire, err := m.Pack()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stream = append(binary.BigEndian.AppendUint16(stream, uint16(len(wire))), wire...)
-	}
-	if _, err := conn.Write(stream); err != nil {
-		t.Fatal(err)
-	}
-	co := &dns.Conn{Conn: conn}
-	_ = co.SetReadDeadline(time.Now().Add(patience))
-	for i := range n {
-		reply, err := co.ReadMsg()
-		if err != nil {
-			t.Fatalf("reply %d: %v", i, err)
-		}
-		if reply.Id != uint16(i) || len(reply.Answer) != 1 {
-			t.Errorf("reply %d: %v", i, reply)
-		}
-	}
-}
-
-// TestGreedyClients: those that take connections and give nothing do not keep others
-// from being answered.
-func TestGreedyClients(t *testing.T) {
-	_, address := start(t, testConfig(world()...))
-	var conns []net.Conn
-	defer func() {
-		for _, conn := range conns {
-			_ = conn.Close()
-		}
-	}()
-	for range maxConnections {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Skipf("%d connections: %v", len(conns), err)
-		}
-		conns = append(conns, conn)
-		if _, err := conn.Write([]byte{0}); err != nil { // half a length, and no more
-			t.Fatal(err)
-		}
-	}
-	if reply := ask(t, "udp", address, "svc1.testns.svc.cluster.local.", dns.TypeA); len(reply.Answer) != 1 {
-		t.Errorf("by UDP beside %d idle connections: %v", len(conns), reply)
-	}
-	extra, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer extra.Close()
-	_ = extra.SetReadDeadline(time.Now().Add(patience))
-	if _, err := extra.Read(make([]byte, 1)); isOpen(err) {
-		t.Errorf("a connection beyond the limit was kept: %v", err)
-	}
-	for _, conn := range conns {
-		_ = conn.Close()
-	}
-	conns = nil
-	eventually(t, "TCP is served again", func() bool {
-		reply, _, err := (&dns.Client{Net: "tcp", Timeout: patience}).Exchange(new(dns.Msg).SetQuestion("svc1.testns.svc.cluster.local.", dns.TypeA), address)
-		return err == nil && len(reply.Answer) == 1
-	})
-}
-
-// TestOversizedQuery: a length that no query has ends the connection.
-func TestOversizedQuery(t *testing.T) {
-	_, address := start(t, testConfig(world()...))
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte{0xFF, 0xFF, 0, 0}); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
-	if _, err := conn.Read(make([]byte, 1)); isOpen(err) {
-		t.Errorf("the connection stays open: %v", err)
-	}
-}
-
-// isOpen reports whether a read's outcome is that of a connection nobody has closed.
-func isOpen(err error) bool { return err == nil || errors.Is(err, os.ErrDeadlineExceeded) }
 
 // TestWildcardSource: a server on all addresses replies from the one that was asked.
 func TestWildcardSource(t *testing.T) {
