@@ -107,4 +107,3 @@ func TestOversizedQuery(t *testing.T) {
 
 // isOpen reports whether a read's outcome is that of a connection nobody has closed.
 func isOpen(err error) bool { return err == nil || errors.Is(err, os.ErrDeadlineExceeded) }
-

@@ -96,4 +96,3 @@ func TestRelist(t *testing.T) {
 		t.Error("an object of another kind was taken")
 	}
 }
-
