@@ -1,0 +1,181 @@
+package scheduler
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"orrery.example.org/controller/loop"
+)
+
+func node(name string, change ...func(*corev1.Node)) *corev1.Node {
+	n := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"name": name}},
+		Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
+			corev1.ResourcePods: resource.MustParse("3"), corev1.ResourceCPU: resource.MustParse("1"),
+		}},
+	}
+	for _, f := range change {
+		f(n)
+	}
+	return n
+}
+
+func taint(key string, effect corev1.TaintEffect) func(*corev1.Node) {
+	return func(n *corev1.Node) { n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Effect: effect}) }
+}
+
+func cordon(n *corev1.Node) { n.Spec.Unschedulable = true }
+
+func pod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID(name)}}
+	for _, f := range change {
+		f(p)
+	}
+	return p
+}
+
+func tolerate(key string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists})
+	}
+}
+
+func selects(k, v string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{k: v} }
+}
+
+func asks(cpu string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)},
+		}}}
+	}
+}
+
+func affinity(op corev1.NodeSelectorOperator, values ...string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "name", Operator: op, Values: values}}}},
+		}}}
+	}
+}
+
+func TestPick(t *testing.T) {
+	type cluster map[*corev1.Node]int // number of Pods there
+	for _, row := range []struct {
+		name  string
+		nodes cluster
+		pod   *corev1.Pod
+		want  string
+	}{
+		{"fewest pods", cluster{node("a"): 2, node("b"): 1, node("c"): 2}, pod("p"), "b"},
+		{"of equals the first by name", cluster{node("b"): 1, node("a"): 1}, pod("p"), "a"},
+		{"cordoned", cluster{node("a", cordon): 0, node("b"): 1}, pod("p"), "b"},
+		{"cordoned, tolerated", cluster{node("a", cordon): 0, node("b"): 1}, pod("p", tolerate(corev1.TaintNodeUnschedulable)), "a"},
+		{"tainted NoSchedule", cluster{node("a", taint("x", corev1.TaintEffectNoSchedule)): 0, node("b"): 1}, pod("p"), "b"},
+		{"tainted NoExecute", cluster{node("a", taint("x", corev1.TaintEffectNoExecute)): 0, node("b"): 1}, pod("p"), "b"},
+		{"tainted and tolerated", cluster{node("a", taint("x", corev1.TaintEffectNoSchedule)): 0, node("b"): 1}, pod("p", tolerate("x")), "a"},
+		{"PreferNoSchedule: rather not", cluster{node("a", taint("x", corev1.TaintEffectPreferNoSchedule)): 0, node("b"): 1}, pod("p"), "b"},
+		{"PreferNoSchedule: if it must be", cluster{node("a", taint("x", corev1.TaintEffectPreferNoSchedule)): 0}, pod("p"), "a"},
+		{"nodeSelector", cluster{node("a"): 0, node("b"): 2}, pod("p", selects("name", "b")), "b"},
+		{"required affinity", cluster{node("a"): 0, node("b"): 2}, pod("p", affinity(corev1.NodeSelectorOpNotIn, "a")), "b"},
+		{"full", cluster{node("a"): 3, node("b", func(n *corev1.Node) { n.Status.Allocatable[corev1.ResourcePods] = resource.MustParse("9") }): 5}, pod("p"), "b"},
+		{"a node that says nothing takes pods", cluster{node("a", func(n *corev1.Node) { n.Status = corev1.NodeStatus{} }): 200}, pod("p"), "a"},
+		{"no nodes", cluster{}, pod("p"), "no nodes available to schedule pods"},
+		{"reasons are counted", cluster{
+			node("a", cordon): 0, node("b", taint("x", corev1.TaintEffectNoSchedule)): 0, node("c"): 0, node("d"): 0,
+		}, pod("p", selects("disk", "ssd")),
+			"0/4 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, 2 node(s) didn't match Pod's node affinity/selector."},
+		{"every shortage counts", cluster{node("a"): 3, node("b"): 0}, pod("p", asks("2")), "0/2 nodes are available: 1 Too many pods, 2 Insufficient cpu."},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			nodes := map[string]*nodeInfo{}
+			for n, pods := range row.nodes {
+				info := newNodeInfo()
+				info.node = n
+				for i := range pods {
+					info.add(pod(fmt.Sprint(n.Name, i)))
+				}
+				nodes[n.Name] = info
+			}
+			got := ""
+			if n, why := pick(row.pod, nodes); n != nil {
+				got = n.Name
+			} else {
+				got = explain(nodes, why)
+			}
+			if got != row.want {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+// TestBurst places Pods faster than any of them shows up on its node.
+func TestBurst(t *testing.T) {
+	s := newState()
+	for _, name := range []string{"a", "b", "c"} {
+		s.sawNode(nil, node(name))
+	}
+	per := map[string]int{}
+	var last *corev1.Pod
+	for i := range 9 {
+		last = pod(fmt.Sprint("p", i))
+		n, _ := s.schedule(last)
+		per[n]++
+		if again, message := s.schedule(last); again != "" || message != "" {
+			t.Fatalf("placed twice: %q %q", again, message)
+		}
+	}
+	if want := map[string]int{"a": 3, "b": 3, "c": 3}; !maps.Equal(per, want) {
+		t.Fatalf("pods per node: %v, want %v", per, want)
+	}
+	waiting := pod("waiting")
+	if n, message := s.schedule(waiting); n != "" || message != "0/3 nodes are available: 3 Too many pods." {
+		t.Fatalf("placed on %q: %q", n, message)
+	}
+	wake := func(what string, got []loop.Name, want int) {
+		t.Helper()
+		if len(got) != want {
+			t.Errorf("%s wakes %v", what, got)
+		}
+	}
+	heartbeat := node("a")
+	heartbeat.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady}}
+	wake("a heartbeat", s.sawNode(node("a"), heartbeat), 0)
+	wake("a binding that failed", s.forget(last), 1)
+	if n, _ := s.schedule(waiting); n == "" {
+		t.Error("no room although a binding failed")
+	}
+	s.schedule(last)
+	ended := pod("p0", func(p *corev1.Pod) { p.Status.Phase, p.Spec.NodeName = corev1.PodSucceeded, "a" })
+	wake("a Pod that ended", s.sawPod(ended, false), 1)
+	wake("the same Pod's deletion", s.sawPod(ended, true), 0)
+}
+
+// TestPodsBeforeTheirNode: informers fill in any order.
+func TestPodsBeforeTheirNode(t *testing.T) {
+	s := newState()
+	for i := range 3 {
+		s.sawPod(pod(fmt.Sprint("p", i), func(p *corev1.Pod) { p.Spec.NodeName = "a" }), false)
+	}
+	if _, message := s.schedule(pod("x")); message != "no nodes available to schedule pods" {
+		t.Errorf("message %q", message)
+	}
+	if woken := s.sawNode(nil, node("a")); len(woken) != 1 {
+		t.Errorf("a new node wakes %v", woken)
+	}
+	if _, message := s.schedule(pod("x")); message != "0/1 nodes are available: 1 Too many pods." {
+		t.Errorf("message %q", message)
+	}
+	s.sawNode(node("a"), nil)
+	if _, message := s.schedule(pod("x")); message != "no nodes available to schedule pods" {
+		t.Errorf("message %q", message)
+	}
+}
