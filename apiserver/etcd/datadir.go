@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // A data directory holds, beside etcd's own member/, a lock file and a file that says
@@ -106,13 +109,38 @@ func (d *dataDir) check() error {
 		}
 		return nil
 	}
-	for _, part := range []string{"snap/db", "wal"} {
-		if _, err := os.Stat(filepath.Join(d.path, memberDir, part)); err != nil {
-			return fmt.Errorf("data directory %s is incomplete (%w): restore a copy of the directory, "+
-				"or move it away to begin with an empty cluster", d.path, err)
+	// Without one of these etcd would begin anew, or half anew.
+	for _, part := range []string{"snap/db", "wal/*.wal"} {
+		if found, err := filepath.Glob(filepath.Join(d.path, memberDir, part)); err != nil || len(found) == 0 {
+			return fmt.Errorf("data directory %s is incomplete (%s/%s is missing): restore a copy of the directory, "+
+				"or move it away to begin with an empty cluster", d.path, memberDir, part)
 		}
 	}
+	if err := checkDatabase(filepath.Join(d.path, memberDir, "snap", "db")); err != nil {
+		return fmt.Errorf("the database in data directory %s is damaged (%w): restore a copy of the directory, "+
+			"or move it away to begin with an empty cluster", d.path, err)
+	}
 	return nil
+}
+
+// checkDatabase looks whether the database begins as one and is as long as it says.
+// etcd maps it into memory and would crash on the part that is missing.
+func checkDatabase(path string) error {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return db.View(func(tx *bbolt.Tx) error {
+		if info.Size() < tx.Size() {
+			return fmt.Errorf("%s has %d bytes of %d", path, info.Size(), tx.Size())
+		}
+		return nil
+	})
 }
 
 // complete notes that the first start has succeeded.

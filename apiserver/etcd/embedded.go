@@ -171,23 +171,38 @@ func lead(ctx context.Context, server *etcdserver.EtcdServer, fault *fault) erro
 // guarded runs f, and makes an error of whatever way it ends: etcd panics, or logs a
 // fatal line, on much of what can be wrong with its files, and reading a truncated
 // database through its memory map is a fault of memory.
-func guarded[T any](fault *fault, f func() (T, error)) (result T, err error) {
-	done := make(chan struct{})
-	err = errors.New("etcd gave up without a word")
+func guarded[T any](fault *fault, f func() (T, error)) (T, error) {
+	type outcome struct {
+		result T
+		err    error
+	}
+	done := make(chan outcome, 1)
 	go func() {
-		defer close(done)
+		o := outcome{err: errors.New("etcd gave up without a word")}
 		defer func() {
 			if r := recover(); r != nil {
-				err = fmt.Errorf("etcd panicked: %v", r)
-			} else if f := fault.get(); f != nil && err != nil {
-				err = f // the log's fatal line ended this goroutine
+				o.err = fmt.Errorf("etcd cannot read its files: %v", r)
+			} else if err := fault.get(); err != nil && o.err != nil {
+				o.err = err // the log's fatal line ended this goroutine
 			}
+			done <- o
 		}()
 		debug.SetPanicOnFault(true)
-		result, err = f()
+		o.result, o.err = f()
 	}()
-	<-done
-	return result, err
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-fault.c:
+	}
+	// If the fatal line ended another goroutine, this one may wait for that for ever.
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-time.After(time.Second):
+		var none T
+		return none, fault.get()
+	}
 }
 
 // stop ends the server. One that has failed may hold locks for ever, so it is not
