@@ -24,32 +24,32 @@ const (
 type container struct {
 	pod  *pod
 	list string           // field of the Pod's spec that it is in
-	spec corev1.Container // but for the image, never changes
+	spec corev1.Container // as first seen; never changes
 
 	hasStarted chan struct{} // closed when it was Started for the first time
 	settled    chan struct{} // closed when it came up or failed for the first time
 
 	mu       sync.Mutex
-	image    string // may be changed by an update of the Pod
-	status   corev1.ContainerStatus
-	console  *console.Console // of the present run, or the last one
-	previous *console.Log     // of the run before
-	stopRun  func()           // ends the present run; nil: none
-	changed  chan struct{}    // closed when the image was changed
-	probed   bool             // what the readiness probe says
-	serving  bool             // the program says that it can serve
+	status   corev1.ContainerStatus // status.Image is the one wanted, which an update of the Pod may change
+	console  *console.Console       // of the present run, or the last one
+	previous *console.Log           // of the run before
+	stopRun  func()                 // ends the present run; nil: none
+	changed  chan struct{}          // closed when the image was changed
+	probed   bool                   // what the readiness probe says
+	serving  bool                   // the program says that it can serve
 }
 
 // newContainer starts from what an earlier run of the agent reported, if anything.
 func newContainer(p *pod, spec corev1.Container, list string, reported []corev1.ContainerStatus) *container {
 	c := &container{
-		pod: p, list: list, spec: spec, image: spec.Image, changed: make(chan struct{}),
+		pod: p, list: list, spec: spec, changed: make(chan struct{}),
 		hasStarted: make(chan struct{}), settled: make(chan struct{}),
 	}
 	c.status = corev1.ContainerStatus{Name: spec.Name, Image: spec.Image}
 	for _, old := range reported {
 		if old.Name == spec.Name {
 			c.status = lost(old)
+			c.status.Image = spec.Image
 		}
 	}
 	if c.status.State == (corev1.ContainerState{}) {
@@ -148,7 +148,7 @@ func (c *container) restart(code int32) bool {
 func (c *container) findImage() (workload.Image, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.pod.node.catalog.Find(c.image)
+	return c.pod.node.catalog.Find(c.status.Image)
 }
 
 // awaitImage goes through the two states of a pull that fails.
@@ -202,8 +202,7 @@ func (c *container) succeeded() bool {
 // setImage takes an update of the Pod. A running container is restarted.
 func (c *container) setImage(image string) {
 	c.mu.Lock()
-	same := c.image == image
-	c.image = image
+	same := c.status.Image == image
 	if !same {
 		c.status.Image = image
 		close(c.changed)

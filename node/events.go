@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -9,9 +11,10 @@ import (
 	"k8s.io/client-go/tools/record"
 )
 
-// newRecorder starts the sending of events in kubelet's name. stop ends it.
-func newRecorder(client kubernetes.Interface, node string) (r record.EventRecorder, stop func()) {
-	broadcaster := record.NewBroadcaster()
+// newRecorder starts the sending of events in kubelet's name. stop ends it, and the
+// end of ctx the wait for an API server that is away.
+func newRecorder(ctx context.Context, client kubernetes.Interface, node string) (r record.EventRecorder, stop func()) {
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
 	return broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: node}), broadcaster.Shutdown
 }

@@ -15,7 +15,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -98,7 +97,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node %s: %w", n.cfg.Name, err)
 	}
-	recorder, stopRecorder := newRecorder(n.client, n.cfg.Name)
+	recorder, stopRecorder := newRecorder(ctx, n.client, n.cfg.Name)
 	defer stopRecorder()
 	n.events = recorder
 
@@ -113,7 +112,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 // live is the life of a node, in order: it registers, says that it is alive, waits
 // for its share of the Pod network, joins it, is Ready, and runs Pods.
-func (n *Node) live(ctx context.Context, group *errgroup.Group) (err error) {
+func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 	self, err := n.register(ctx)
 	if err != nil {
 		return err
@@ -132,14 +131,19 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) (err error) {
 	if err != nil {
 		return fmt.Errorf("set up the Pod network: %w", err)
 	}
-	defer func() { err = errors.Join(err, n.network.Teardown()) }()
-	following := make(chan struct{})
-	go func() {
-		defer close(following)
-		nodes.follow(ctx)
-	}()
-	defer func() { <-following }() // it sets routes, which Teardown removes
+	defer n.leaveNetwork()
+	following, cancel := context.WithCancel(ctx)
+	var follower sync.WaitGroup
+	defer follower.Wait() // it sets routes, which leaving the network removes
+	defer cancel()
+	follower.Go(func() { nodes.follow(following) })
 	return n.watchPods(ctx)
+}
+
+func (n *Node) leaveNetwork() {
+	if err := n.network.Teardown(); err != nil {
+		n.cfg.Log.Error("leaving the Pod network", "err", err)
+	}
 }
 
 func (n *Node) podsDir() string { return filepath.Join(n.cfg.StateDir, "pods") }

@@ -94,54 +94,64 @@ func (p *pod) work(ctx context.Context) {
 	kill, killAll := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAll()
 	defer killAll()
-	ended := make(chan struct{})
+	running := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(running)
 		if p.rejected == nil && !over(p.latest()) {
 			p.run(stop, kill)
 			p.teardown()
 		}
 	}()
+	defer func() {
+		killAll()
+		<-running
+	}()
 
 	p.settle(stop)
+	ended := running // nil when it is known
 	var retry <-chan time.Time
-	for over := false; ; {
+	for {
 		select {
 		case <-p.wake:
 		case <-retry:
 		case <-ended:
-			ended, over = nil, true
+			ended = nil
 		case <-ctx.Done():
-			killAll()
-			if !over {
-				<-ended
-			}
 			return
 		}
-		object, gone := p.latest(), p.isGone()
-		switch {
-		case gone:
-			killAll()
-			stopAll()
-		case object.DeletionTimestamp != nil && stop.Err() == nil:
-			p.announceStop()
-			stopAll()
-			time.AfterFunc(grace(object), killAll)
-		}
-		if gone && over {
-			if err := os.RemoveAll(p.dir()); err != nil {
-				p.node.cfg.Log.Error("removing a Pod's files", "pod", podName(object), "err", err)
-			}
+		if p.isGone() && ended == nil {
+			p.removeFiles()
 			return
 		}
-		for i, c := range p.main {
-			c.setImage(object.Spec.Containers[i].Image)
-		}
+		p.obey(stop, stopAll, killAll)
 		retry = nil
-		if err := p.report(ctx, over); err != nil && !gone && ctx.Err() == nil {
-			p.node.cfg.Log.Info("reporting a Pod, will try again", "pod", podName(object), "err", err)
+		if err := p.report(ctx, ended == nil); err != nil && ctx.Err() == nil {
+			p.node.cfg.Log.Info("reporting a Pod, will try again", "pod", podName(p.latest()), "err", err)
 			retry = time.After(time.Second)
 		}
+	}
+}
+
+// obey does what the newest version of the object asks for.
+func (p *pod) obey(stop context.Context, stopAll, killAll func()) {
+	object := p.latest()
+	switch {
+	case p.isGone(): // by force, without a grace period
+		killAll()
+		stopAll()
+	case object.DeletionTimestamp != nil && stop.Err() == nil:
+		p.announceStop()
+		stopAll()
+		time.AfterFunc(grace(object), killAll)
+	}
+	for i, c := range p.main {
+		c.setImage(object.Spec.Containers[i].Image)
+	}
+}
+
+func (p *pod) removeFiles() {
+	if err := os.RemoveAll(p.dir()); err != nil {
+		p.node.cfg.Log.Error("removing a Pod's files", "pod", podName(p.latest()), "err", err)
 	}
 }
 
@@ -167,27 +177,31 @@ func (p *pod) run(stop, kill context.Context) {
 	if !p.setup(stop) {
 		return
 	}
-	var running sync.WaitGroup
-	defer running.Wait()
+	var sidecars sync.WaitGroup
+	defer sidecars.Wait()
 	sidecarStop, stopSidecars := context.WithCancel(stop)
-	defer stopSidecars() // they do not keep a Pod running
+	defer func() { // they do not keep a Pod running
+		stopSidecars()
+		for _, c := range p.init {
+			c.stop("") // begins their grace period
+		}
+	}()
 	for _, c := range p.init {
-		sidecar := restarts(c.spec.RestartPolicy)
-		finished := make(chan struct{})
-		running.Go(func() {
-			defer close(finished)
-			c.supervise(sidecarStop, kill)
-		})
-		if sidecar {
-			select {
-			case <-c.hasStarted:
-			case <-finished:
+		if !restarts(c.spec.RestartPolicy) {
+			c.supervise(stop, kill)
+			if stop.Err() != nil || !c.succeeded() {
+				return
 			}
 			continue
 		}
-		<-finished
-		if stop.Err() != nil || !c.succeeded() {
-			return
+		finished := make(chan struct{})
+		sidecars.Go(func() {
+			defer close(finished)
+			c.supervise(sidecarStop, kill)
+		})
+		select {
+		case <-c.hasStarted:
+		case <-finished:
 		}
 	}
 	var mains sync.WaitGroup
@@ -195,10 +209,6 @@ func (p *pod) run(stop, kill context.Context) {
 		mains.Go(func() { c.supervise(stop, kill) })
 	}
 	mains.Wait()
-	stopSidecars()
-	for _, c := range p.init {
-		c.stop("") // for the grace period, which only this starts
-	}
 }
 
 func (p *pod) announceStop() {

@@ -27,6 +27,7 @@ const startError = 128
 // run is one run of a container.
 type run struct {
 	c       *container
+	image   string            // as the Pod has it
 	builtIn workload.Workload // nil: argv
 	argv    []string
 	env     []string
@@ -39,10 +40,7 @@ type run struct {
 // was not tried, because of how the Pod is written.
 func (c *container) runOnce(stop, kill context.Context, image workload.Image) (int32, error) {
 	n, object := c.pod.node, c.pod.latest()
-	r := &run{c: c, box: c.pod.sandbox()}
-	c.mu.Lock()
-	c.spec.Image = c.image
-	c.mu.Unlock()
+	r := &run{c: c, image: c.current().Image, box: c.pod.sandbox()}
 	r.builtIn, r.argv = n.catalog.Program(image, c.spec)
 	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
 	var err error
@@ -53,7 +51,7 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 	defer stopRun()
 	kill, killRun := context.WithCancel(kill)
 	defer killRun()
-	c.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.spec.Image))
+	c.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", r.image))
 	err = c.begin(r, imageID(image, r.argv), func() {
 		stopRun()
 		time.AfterFunc(graceOf(object), killRun)
@@ -101,7 +99,7 @@ func (c *container) begin(r *run, imageID string, stopRun func()) (err error) {
 		c.status.LastTerminationState = c.status.State
 	}
 	c.status.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
-	c.status.ContainerID, c.status.Image, c.status.ImageID = newContainerID(), c.spec.Image, imageID
+	c.status.ContainerID, c.status.ImageID = newContainerID(), imageID
 	c.setStarted(c.spec.StartupProbe == nil)
 	return nil
 }
@@ -125,7 +123,7 @@ func (r *run) execute(stop, kill context.Context) (err error) {
 		}
 	}()
 	spec := *r.c.spec.DeepCopy()
-	spec.Env = nil
+	spec.Image, spec.Env = r.image, nil
 	for _, variable := range r.env {
 		name, value, _ := strings.Cut(variable, "=")
 		spec.Env = append(spec.Env, corev1.EnvVar{Name: name, Value: value})

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -364,4 +365,25 @@ func command(argv ...string) func(*corev1.PodSpec) {
 
 func args(argv ...string) func(*corev1.PodSpec) {
 	return func(s *corev1.PodSpec) { s.Containers[0].Args = argv }
+}
+
+func TestAdmit(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.MaxPods = 2
+	n := newNode(cfg, nil)
+	add := func(name string, phase corev1.PodPhase) *pod {
+		object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Status: corev1.PodStatus{Phase: phase}}
+		n.pods[object.UID] = newPod(n, object, netip.Addr{})
+		return n.pods[object.UID]
+	}
+	add("a", corev1.PodRunning)
+	add("done", corev1.PodSucceeded)
+	if why := n.admit(add("b", "")); why != nil {
+		t.Errorf("the second of two was rejected: %s", why.message)
+	}
+	why := n.admit(add("c", ""))
+	if why == nil || why.reason != "OutOfpods" ||
+		why.message != "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2" {
+		t.Errorf("the third of two: %+v", why)
+	}
 }

@@ -84,7 +84,12 @@ func (s *Sandbox) runOnPipes(cmd *host.Cmd, p Process) error {
 
 // start starts the program on a thread that is in all of the Pod's namespaces.
 func (s *Sandbox) start(cmd *host.Cmd, p Process) error {
-	s.used.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errors.New("the Pod has ended")
+	}
+	s.used = true
 	err := s.Host.Do(func() error {
 		if err := unix.Setns(int(s.uts.Fd()), unix.CLONE_NEWUTS); err != nil {
 			return fmt.Errorf("enter UTS namespace: %w", err)

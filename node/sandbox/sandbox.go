@@ -17,7 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -40,9 +40,12 @@ type Config struct {
 type Sandbox struct {
 	Host *host.Host
 
-	dir  string
-	uts  *os.File
-	used atomic.Bool // a program was started in it
+	dir string
+	uts *os.File
+
+	mu     sync.Mutex // held while a program is started, so that none is missed at the end
+	used   bool       // a program was started
+	closed bool       // no more is
 }
 
 // Create makes the Pod's directory and namespaces.
@@ -118,14 +121,16 @@ func shareNetwork(name string, node *host.Host, prepare func() error) (h *host.H
 
 // Close ends what still runs in the sandbox and drops the namespaces. The directory stays.
 func (s *Sandbox) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
 	var err error
-	if s.used.Load() {
+	if s.used {
 		err = s.killAll()
 	}
 	s.Host.Close()
 	if s.uts != nil {
 		err = errors.Join(err, s.uts.Close())
-		s.uts = nil
 	}
 	return err
 }
