@@ -34,18 +34,18 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *Cmd {
 
 // Start starts the program without waiting for it.
 func (c *Cmd) Start() error {
-	started.RLock() // see ReapOrphans
-	defer started.RUnlock()
-	if err := c.host.Do(c.Cmd.Start); err != nil {
-		return err
-	}
-	list(c.Process.Pid)
-	return nil
+	return c.host.Do(func() error {
+		if err := c.Cmd.Start(); err != nil {
+			return err
+		}
+		children.Store(c.Process.Pid, true)
+		return nil
+	})
 }
 
 // Wait waits for the program that Start started.
 func (c *Cmd) Wait() error {
-	defer unlist(c.Process.Pid)
+	defer children.Delete(c.Process.Pid)
 	return c.Cmd.Wait()
 }
 

@@ -19,7 +19,6 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -117,6 +116,8 @@ func (h *Host) MountNS() *os.File {
 // Do runs f on a thread that is in the Host's namespaces. Sockets and processes
 // that f makes belong there for life; goroutines that f starts do not run there.
 func (h *Host) Do(f func() error) error {
+	births.RLock() // see ReapOrphans
+	defer births.RUnlock()
 	if h == nil || h.netNS == nil {
 		return f()
 	}
@@ -202,8 +203,13 @@ func (h *Host) Links() (*netlink.Handle, error) {
 	if h.links != nil {
 		return h.links, nil
 	}
-	var err error
-	if h.links, err = netlink.NewHandleAt(netns.NsHandle(h.netNS.Fd()), unix.NETLINK_ROUTE); err != nil {
+	// Not NewHandleAt: it looks itself up in /proc by number, and in the lab's PID
+	// namespace the numbers there are not ours.
+	err := h.Do(func() (err error) {
+		h.links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("netlink in %s: %w", h.name, err)
 	}
 	return h.links, nil

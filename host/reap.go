@@ -7,40 +7,23 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// started are the processes that some Cmd will wait for. Start holds the lock from
-// before the fork until the process is listed, so that the reaper never takes one
-// of them for an orphan.
-var started = struct {
-	sync.RWMutex
-	mu   sync.Mutex
-	pids map[int]bool
-}{pids: map[int]bool{}}
-
-func list(pid int) {
-	started.mu.Lock()
-	defer started.mu.Unlock()
-	started.pids[pid] = true
-}
-
-func unlist(pid int) {
-	started.mu.Lock()
-	defer started.mu.Unlock()
-	delete(started.pids, pid)
-}
-
-func listed(pid int) bool {
-	started.mu.Lock()
-	defer started.mu.Unlock()
-	return started.pids[pid]
-}
+// Which dead processes are orphans? Not those that a Cmd will wait for: they are in
+// children from their birth on. And not those that somebody starts and waits for
+// within a Do, as go-iptables does: births is held for reading then, and nothing is
+// collected.
+var (
+	children sync.Map // process number -> true
+	births   sync.RWMutex
+)
 
 // ReapOrphans collects processes whose own parent ended, until ctx ends: the duty of
-// process 1 of a PID namespace. It leaves those alone that a Cmd started.
+// process 1 of a PID namespace.
 func ReapOrphans(ctx context.Context) error {
 	if os.Getpid() != 1 {
 		return nil
@@ -48,30 +31,38 @@ func ReapOrphans(ctx context.Context) error {
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)
 	defer signal.Stop(died)
+	again := time.NewTicker(time.Second) // for those who died at a bad moment
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-died:
-			if err := reap(); err != nil {
-				return err
-			}
+		case <-again.C:
+		}
+		if err := reap(); err != nil {
+			return err
 		}
 	}
 }
 
 // reap collects dead orphans until there is none, or until the first dead child is
-// one that its Cmd is about to collect: the next SIGCHLD brings us back.
+// one that its Cmd is about to collect.
 func reap() error {
-	started.Lock()
-	defer started.Unlock()
+	if !births.TryLock() { // waiting would make every other Do wait behind us
+		return nil
+	}
+	defer births.Unlock()
 	for {
 		pid, err := firstDead()
-		if errors.Is(err, unix.ECHILD) || (err == nil && (pid == 0 || listed(pid))) {
+		if errors.Is(err, unix.ECHILD) || (err == nil && pid == 0) {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		if _, ours := children.Load(pid); ours {
+			return nil
 		}
 		if _, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); err != nil && !errors.Is(err, unix.EINTR) {
 			return err

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -19,7 +18,13 @@ import (
 //	control-plane      node1          node2          outside
 //	172.30.0.2         172.30.0.11    172.30.0.12    172.30.0.200
 //	    └──────────────────┴── switch ────┴──────────────┘
+//
+// The switch is everybody's default gateway too, at .1. It has no way on, so it says
+// at once that a network is unreachable. Without a default route a node could not
+// even begin to send to a ClusterIP: the kernel looks for a route before the proxy's
+// rules change the destination.
 var (
+	gatewayAddress      = netip.MustParseAddr("172.30.0.1")
 	nodeNetwork         = netip.MustParsePrefix("172.30.0.0/24")
 	controlPlaneAddress = netip.MustParseAddr("172.30.0.2")
 	firstNodeAddress    = netip.MustParseAddr("172.30.0.11")
@@ -70,8 +75,8 @@ func newFabric(nodes int) (_ *fabric, err error) {
 	if err := links.LinkAdd(f.bridge); err != nil {
 		return nil, fmt.Errorf("make the bridge of the node network: %w", err)
 	}
-	if err := links.LinkSetUp(f.bridge); err != nil {
-		return nil, fmt.Errorf("start the bridge of the node network: %w", err)
+	if err := f.configureSwitch(); err != nil {
+		return nil, fmt.Errorf("configure the switch: %w", err)
 	}
 	machines := map[string]netip.Addr{controlPlane: controlPlaneAddress, outside: outsideAddress}
 	for i := 1; i <= nodes; i++ {
@@ -107,28 +112,49 @@ func (f *fabric) attach(name string, addr netip.Addr) error {
 	if err := wire.LinkSetUp(port); err != nil {
 		return fmt.Errorf("start the port: %w", err)
 	}
-	return configure(h, netip.PrefixFrom(addr, nodeNetwork.Bits()))
-}
-
-// configure gives a machine its loopback and its address.
-func configure(h *host.Host, addr netip.Prefix) error {
+	if err := configure(h, "eth0", addr); err != nil {
+		return err
+	}
 	links, err := h.Links()
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"lo", "eth0"} {
+	if err := links.RouteAdd(&netlink.Route{Gw: gatewayAddress.AsSlice()}); err != nil {
+		return fmt.Errorf("add the default route: %w", err)
+	}
+	return nil
+}
+
+// configureSwitch makes the bridge the gateway. Only a router reports that it has no
+// route; a host would drop the packet in silence.
+func (f *fabric) configureSwitch() error {
+	err := f.wire.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
+	if err != nil {
+		return err
+	}
+	return configure(f.wire, "switch", gatewayAddress)
+}
+
+// configure gives a machine its loopback and an interface its address.
+func configure(h *host.Host, name string, addr netip.Addr) error {
+	links, err := h.Links()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"lo", name} {
 		link, err := links.LinkByName(name)
 		if err != nil {
 			return fmt.Errorf("find %s: %w", name, err)
 		}
-		if name == "eth0" {
-			ipNet := &net.IPNet{IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen())}
-			if err := links.AddrAdd(link, &netlink.Addr{IPNet: ipNet}); err != nil && !errors.Is(err, os.ErrExist) {
-				return fmt.Errorf("add %s to %s: %w", addr, name, err)
-			}
-		}
 		if err := links.LinkSetUp(link); err != nil {
 			return fmt.Errorf("start %s: %w", name, err)
+		}
+		if name == "lo" {
+			continue
+		}
+		ipNet := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(nodeNetwork.Bits(), addr.BitLen())}
+		if err := links.AddrAdd(link, &netlink.Addr{IPNet: ipNet}); err != nil {
+			return fmt.Errorf("add %s to %s: %w", addr, name, err)
 		}
 	}
 	return nil
