@@ -53,19 +53,16 @@ func (f *fault) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
 	runtime.Goexit()
 }
 
-// slogCore sends etcd's log lines to slog. etcd says at info what an operator of etcd
-// wants to know; for ours it is detail.
+// slogCore sends etcd's log lines to slog. What etcd tells and warns its operators of
+// is detail here: most of it speaks of ports, peers and tokens that there are none of.
 type slogCore struct {
 	log    *slog.Logger
 	fields []zapcore.Field
 }
 
 func slogLevel(level zapcore.Level) slog.Level {
-	switch {
-	case level <= zapcore.InfoLevel:
+	if level <= zapcore.WarnLevel {
 		return slog.LevelDebug
-	case level == zapcore.WarnLevel:
-		return slog.LevelInfo
 	}
 	return slog.LevelError
 }

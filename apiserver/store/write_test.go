@@ -58,43 +58,45 @@ func TestWriteOfTheSameWritesNothing(t *testing.T) {
 	}
 }
 
-// TestRefusalOfAStaleState: a change that objects to an old state is asked again.
-func TestRefusalOfAStaleState(t *testing.T) {
+// TestStaleState: neither a refusal nor "nothing to do" may rest on an old state.
+func TestStaleState(t *testing.T) {
 	s, m := startStore(t)
 	c := s.Collection(configMaps)
-	put(t, c, "default", "a", "old")
-
-	// Another server writes, and this one's cache cannot know yet.
-	data, err := c.codec.encode(configMap("default", "a", "new"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.cache.mu.Lock() // holds the watch back
-	if _, err := m.Client().Put(testContext(t), "/registry/configmaps/default/a", string(data)); err != nil {
-		t.Fatal(err)
-	}
-	var seen []string
-	done := make(chan error)
-	asked := make(chan struct{}, 2)
-	release := sync.OnceFunc(c.cache.mu.Unlock)
-	old, _ := c.cache.state.Get(item{key: "default/a"})
-	release()
-	go func() {
-		tr := &transaction{c: c, key: "default/a", path: c.path("default/a"), current: old.version}
-		moved, err := tr.look(testContext(t))
-		if err == nil && !moved {
-			err = errors.New("the newer state was not found")
+	ctx := testContext(t)
+	elsewhere := func(value string) { // another server writes
+		data, err := c.codec.encode(configMap("default", "a", value))
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen = append(seen, value(tr.current))
-		asked <- struct{}{}
-		done <- err
-	}()
-	<-asked
-	if err := <-done; err != nil {
-		t.Fatal(err)
+		if _, err := m.Client().Put(ctx, c.path("default/a"), string(data)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if len(seen) != 1 || seen[0] != "new" {
-		t.Errorf("decided on %v", seen)
+	for i := range 20 {
+		old, recent := fmt.Sprint("old", i), fmt.Sprint("new", i)
+		before := put(t, c, "default", "a", old)
+		elsewhere(recent)
+		// Whatever this server's cache shows by now, this must be decided on the new state.
+		if _, err := c.Write(ctx, "default", "a", func(current *Version) (Write, error) {
+			if value(current) == old {
+				return Write{}, errors.New("refused")
+			}
+			return Write{Object: configMap("default", "a", "done")}, nil
+		}); err != nil {
+			t.Errorf("decided on the old state: %v", err)
+		}
+		before = put(t, c, "default", "a", old)
+		elsewhere(recent)
+		if after := put(t, c, "default", "a", old); after.Revision == before.Revision {
+			t.Error("nothing was written over a newer state")
+		}
+	}
+	// The same, seen for certain from the old state.
+	before := put(t, c, "default", "a", "old")
+	elsewhere("new")
+	tr := &transaction{c: c, key: "default/a", path: c.path("default/a"), current: before}
+	if moved, err := tr.look(ctx); err != nil || !moved || value(tr.current) != "new" {
+		t.Errorf("%v, %v: %s", moved, err, value(tr.current))
 	}
 }
 
