@@ -21,7 +21,7 @@ type health struct {
 
 	mu       sync.Mutex
 	families map[plan.Family]*familyHealth
-	eligible bool
+	eligible bool // false until the node is seen
 }
 
 type familyHealth struct {
@@ -44,7 +44,7 @@ type familyReport struct {
 }
 
 func newHealth(cfg Config, m *metrics) *health {
-	h := &health{grace: 2 * cfg.SyncPeriod, metrics: m, families: map[plan.Family]*familyHealth{}, eligible: true}
+	h := &health{grace: 2 * cfg.SyncPeriod, metrics: m, families: map[plan.Family]*familyHealth{}}
 	for _, f := range cfg.IPFamilies {
 		// A proxy that never gets to its first sync is to become unhealthy as well.
 		h.families[plan.Family(f)] = &familyHealth{pending: time.Now()}

@@ -320,7 +320,7 @@ func TestPorts(t *testing.T) {
 	expect("outside", "http://"+NodeIP+":30999/", 200, `"localEndpoints":1`)
 	expect("node", "http://127.0.0.1:10249/proxyMode", 200, "iptables")
 	for _, m := range []string{
-		"kubeproxy_sync_full_proxy_rules_duration_seconds_count", `kubeproxy_sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"}`,
+		"kubeproxy_sync_full_proxy_rules_duration_seconds_count", `kubeproxy_sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"} 20`,
 		"kubeproxy_sync_proxy_rules_last_timestamp_seconds", "kubeproxy_proxy_healthz_total",
 	} {
 		r.scrape(t, m)
@@ -369,6 +369,11 @@ func TestP26ZoneChange(t *testing.T) {
 	}
 	eventually(t, "the other zone's endpoint", func() bool { return reaches(w, "b", "10.96.0.41:80") == "c" })
 	w.Check(t, Flow{From: "b", To: "10.96.0.41:80", Want: Kept("c")})
+}
+
+// In a user namespace all of it works as well.
+func TestAsUser(t *testing.T) {
+	AsUser(t, "^(TestServiceLife|TestStopAndRestart|TestP36StaleUDP|TestPorts)$")
 }
 
 func TestValidate(t *testing.T) {

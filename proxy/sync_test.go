@@ -154,15 +154,22 @@ func TestP45FailureThenFull(t *testing.T) {
 		s.fail = 3
 		add("a", 1)
 		synctest.Wait()
-		if p.health.families[plan.IPv4].pending.IsZero() {
+		if !pending(p) {
 			t.Error("a failed update is not pending")
 		}
 		time.Sleep(5 * time.Second)
-		if !p.health.families[plan.IPv4].pending.IsZero() {
+		if pending(p) {
 			t.Error("an update is pending after success")
 		}
 	})
 	expect(t, s, call{0, true, 0}, call{0, false, 1}, call{100 * ms, true, 1}, call{300 * ms, true, 1}, call{700 * ms, true, 1})
+}
+
+// pending tells whether an update waits for its effect.
+func pending(p *Proxy) bool {
+	p.health.mu.Lock()
+	defer p.health.mu.Unlock()
+	return !p.health.families[plan.IPv4].pending.IsZero()
 }
 
 // A small set of rules is compared as a whole every SyncPeriod, a large one only when

@@ -93,10 +93,9 @@ func (a *Applier) Full(ctx context.Context, s plan.Snapshot) (plan.Report, error
 		if err != nil {
 			return plan.Report{}, err
 		}
-		total := map[string]int{}
-		report, err := a.apply(ctx, have, func(d *differ) error {
-			return d.full(a.settings.Base(), a.rulesOf(s.All(), total))
-		})
+		base, total := a.settings.Base(), map[string]int{}
+		base.count(total)
+		report, err := a.apply(ctx, have, func(d *differ) error { return d.full(base, a.rulesOf(s.All(), total)) })
 		if a.smaller(err) {
 			continue
 		}

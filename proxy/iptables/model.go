@@ -84,3 +84,13 @@ func (r *ServiceRules) count(total map[string]int, sign int) {
 		total[string(d.Table)] += sign
 	}
 }
+
+// count adds the number of rules in our own chains.
+func (b *Base) count(total map[string]int) {
+	for _, c := range b.Chains {
+		total[string(c.Table)] += len(c.Rules)
+	}
+	for _, l := range b.Last {
+		total[string(l.Table)]++
+	}
+}

@@ -16,7 +16,6 @@ type State struct {
 	own    map[Place]uint64
 	shared map[Place][]string // rules as iptables-save spells them, without the chain
 	exists map[Place]bool     // shared chains that are there
-	bytes  int                // how much text it was read from
 }
 
 var digestSeed = maphash.MakeSeed()
@@ -74,7 +73,6 @@ func readSave(base Base) (*State, io.Writer) {
 
 func (r *saveReader) Write(p []byte) (int, error) {
 	n := len(p)
-	r.bytes += n
 	for {
 		line, rest, whole := bytes.Cut(p, []byte{'\n'})
 		if !whole {
