@@ -260,18 +260,27 @@ func TestTableWatch(t *testing.T) {
 	}
 }
 
-// TestTooOld: a revision that is no longer known is a 410 in the stream.
+// TestTooOld: a revision whose history is gone is a 410 in the stream.
 func TestTooOld(t *testing.T) {
-	c := start(t)
-	c.stop()
-	c.boot() // what was before the start is known by etcd only
-	w, err := c.client().CoreV1().Namespaces().Watch(t.Context(), metav1.ListOptions{ResourceVersion: "1"})
-	if err != nil {
+	forgetful := func(c *Config) { c.Etcd.CompactionInterval = 10 * time.Millisecond }
+	c := start(t, forgetful)
+	maps := c.client().CoreV1().ConfigMaps("default")
+	if _, err := maps.Create(t.Context(), configMap("a", nil), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	defer w.Stop()
-	e := next(t, w)
-	if status, ok := e.Object.(*metav1.Status); ok && (status.Code != http.StatusGone || status.Reason != metav1.StatusReasonExpired) {
-		t.Errorf("%s %v", e.Type, e.Object)
-	}
+	eventually(t, "a watch from revision 1", func() error {
+		c.stop()
+		c.boot(forgetful) // what the server remembers goes, what etcd remembers is compacted
+		w, err := c.client().CoreV1().Namespaces().Watch(t.Context(), metav1.ListOptions{ResourceVersion: "1"})
+		if err != nil {
+			return err
+		}
+		defer w.Stop()
+		e := next(t, w)
+		status, ok := e.Object.(*metav1.Status)
+		if !ok || e.Type != watch.Error {
+			return fmt.Errorf("an event %s", e.Type)
+		}
+		return expect("status", fmt.Sprint(status.Code, " ", status.Reason), "410 Expired")
+	})
 }
