@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"context"
 	"testing"
 
 	"orrery.example.org/controller"
@@ -22,26 +23,39 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// TestLeaderElection: of two managers one works, and the other takes over when it ends.
 func TestLeaderElection(t *testing.T) {
 	c := serve(t)
 	cfg := controller.Defaults()
 	cfg.Client, cfg.Log, cfg.LeaderElect = c.config, c.log, true
 	stop := c.manage(cfg)
 
-	second, err := controller.New(cfg)
+	standby, err := controller.New(cfg)
 	must(t, err)
-	standby := make(chan struct{})
-	go func() {
-		<-second.Ready()
-		close(standby)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- standby.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("standby: %v", err)
+		}
 	}()
 	c.node("node1")
 	c.deploy(deployment("web", 1, "nginx"))
 	c.rolledOut("web")
-
+	select {
+	case <-standby.Ready():
+		t.Fatal("two managers lead")
+	default:
+	}
 	// The first gives its lease back when it ends, so the second need not wait it out.
 	stop()
-	background(t, "second manager", second.Run, standby)
+	select {
+	case <-standby.Ready():
+	case err := <-ended:
+		t.Fatalf("the standby ended: %v", err)
+	}
 	c.patchDeployment("web", `{"spec":{"replicas":2}}`)
 	c.rolledOut("web")
 }

@@ -328,3 +328,85 @@ func TestUnschedulable(t *testing.T) {
 	must(t, err)
 	c.rolledOut("picky")
 }
+
+// TestRecreate: no Pod of the new template exists before the last of the old is gone.
+func TestRecreate(t *testing.T) {
+	c := start(t)
+	c.node("node1")
+	d := deployment("web", 3, "nginx:1")
+	d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType
+	c.deploy(d)
+	c.rolledOut("web")
+	watch, err := c.CoreV1().Pods("default").Watch(c.ctx, metav1.ListOptions{LabelSelector: "app=web"})
+	must(t, err)
+	defer watch.Stop()
+	c.patchDeployment("web", `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"nginx:2"}]}}}}`)
+	old := map[types.UID]bool{}
+	for fresh := 0; fresh < 3; {
+		event := <-watch.ResultChan()
+		pod, ok := event.Object.(*corev1.Pod)
+		switch {
+		case !ok:
+			t.Fatalf("watch: %+v", event)
+		case event.Type == "DELETED":
+			delete(old, pod.UID)
+		case pod.Spec.Containers[0].Image == "nginx:1":
+			old[pod.UID] = true
+		case event.Type == "ADDED":
+			if fresh++; len(old) > 0 {
+				t.Fatalf("a new pod beside %d old ones", len(old))
+			}
+		}
+	}
+	c.rolledOut("web")
+}
+
+// TestAdoptAndRelease: a ReplicaSet takes in a Pod that matches and has no owner, and
+// lets one go whose labels stop matching.
+func TestAdoptAndRelease(t *testing.T) {
+	c := start(t)
+	c.node("node1")
+	labels := map[string]string{"app": "web"}
+	bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "bare", Labels: labels}, Spec: deployment("web", 1, "nginx").Spec.Template.Spec}
+	_, err := c.CoreV1().Pods("default").Create(c.ctx, bare, metav1.CreateOptions{})
+	must(t, err)
+	two := int32(2)
+	rs, err := c.AppsV1().ReplicaSets("default").Create(c.ctx, &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec: appsv1.ReplicaSetSpec{
+			Replicas: &two, Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: deployment("web", 1, "nginx").Spec.Template,
+		},
+	}, metav1.CreateOptions{})
+	must(t, err)
+	owned := func() (mine, all int) {
+		for _, pod := range c.pods("web") {
+			all++
+			if metav1.IsControlledBy(&pod, rs) {
+				mine++
+			}
+		}
+		return mine, all
+	}
+	expect := func(what string) {
+		t.Helper()
+		eventually(t, what, func() error {
+			if mine, all := owned(); mine != 2 || all != 2 {
+				return fmt.Errorf("%d of %d pods are owned", mine, all)
+			}
+			return nil
+		})
+	}
+	expect("the bare pod is one of two")
+	_, err = c.CoreV1().Pods("default").Patch(c.ctx, "bare", types.MergePatchType, []byte(`{"metadata":{"labels":{"app":"debug"}}}`), metav1.PatchOptions{})
+	must(t, err)
+	expect("the released pod is replaced")
+	eventually(t, "the released pod has no owner", func() error {
+		pod, err := c.CoreV1().Pods("default").Get(c.ctx, "bare", metav1.GetOptions{})
+		must(t, err)
+		if len(pod.OwnerReferences) > 0 {
+			return fmt.Errorf("owners %v", pod.OwnerReferences)
+		}
+		return nil
+	})
+}

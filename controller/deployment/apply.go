@@ -13,10 +13,31 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"orrery.example.org/controller/loop"
+	"orrery.example.org/controller/ownership"
 )
+
+// claim lists the ReplicaSets that belong to the Deployment.
+func (c *Controller) claim(ctx context.Context, d *appsv1.Deployment, selector labels.Selector) ([]*appsv1.ReplicaSet, error) {
+	candidates, err := ownership.Candidates[*appsv1.ReplicaSet](c.replicaSets, d)
+	if err != nil {
+		return nil, err
+	}
+	claimer := ownership.Claimer[*appsv1.ReplicaSet]{
+		Owner: d, Kind: Kind, Selector: selector,
+		Fresh: func(ctx context.Context) (metav1.Object, error) {
+			return c.client.AppsV1().Deployments(d.Namespace).Get(ctx, d.Name, metav1.GetOptions{})
+		},
+		Patch: func(ctx context.Context, rs *appsv1.ReplicaSet, patch []byte) error {
+			_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Patch(ctx, rs.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+			return err
+		},
+	}
+	return claimer.Claim(ctx, candidates)
+}
 
 // markRevision keeps the annotations of the current ReplicaSet in line, if there is
 // one: after a rollback it is an old one that takes the highest revision.

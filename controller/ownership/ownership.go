@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+
+	"orrery.example.org/controller/loop"
 )
 
 // Index is the name of the index that finds the objects a controller may claim
@@ -41,17 +43,7 @@ func orphansOf(namespace string) string { return "orphans/" + namespace }
 
 // Candidates lists what owner has or could adopt.
 func Candidates[T any](indexer cache.Indexer, owner metav1.Object) ([]T, error) {
-	var out []T
-	for _, key := range []string{string(owner.GetUID()), orphansOf(owner.GetNamespace())} {
-		objs, err := indexer.ByIndex(Index, key)
-		if err != nil {
-			return nil, fmt.Errorf("read index: %w", err)
-		}
-		for _, obj := range objs {
-			out = append(out, obj.(T))
-		}
-	}
-	return out, nil
+	return loop.ByIndex[T](indexer, Index, string(owner.GetUID()), orphansOf(owner.GetNamespace()))
 }
 
 // Verdict is what a controller does with an object.
