@@ -208,7 +208,7 @@ func (c *cluster) startNode(i int) error {
 	agentConfig := node.Defaults()
 	agentConfig.Name, agentConfig.Address, agentConfig.Host = name, address.String(), place
 	agentConfig.Client, agentConfig.Serving, agentConfig.ClientCA = agentClient, serving, c.ca.PEM
-	agentConfig.ClusterDNS = dnsService.String()
+	agentConfig.ClusterDNS, agentConfig.ClusterCIDR = dnsService.String(), podNetwork.String()
 	agentConfig.StateDir = c.path("nodes", name)
 	agentConfig.Workloads = append(agentConfig.Workloads, c.corednsWorkload())
 	agentConfig.Log = c.logger("node").With("node", name)

@@ -26,6 +26,7 @@ type Config struct {
 	MaxPods       int              `mapstructure:"max-pods"`       // Pods beyond this many are rejected
 	ClusterDNS    string           `mapstructure:"cluster-dns"`    // nameserver of Pods with dnsPolicy ClusterFirst
 	ClusterDomain string           `mapstructure:"cluster-domain"` // the cluster's DNS suffix
+	ClusterCIDR   string           `mapstructure:"cluster-cidr"`   // of all Pods; packets of Pods to elsewhere are masqueraded; "": none are
 	StateDir      string           `mapstructure:"state-dir"`      // one directory per Pod: its files and logs
 	Images        []workload.Image `mapstructure:"images"`         // the catalog; see workload.Catalog
 
@@ -50,6 +51,7 @@ func Defaults() Config {
 		MaxPods:        110,
 		ClusterDNS:     "10.96.0.10",
 		ClusterDomain:  "cluster.local",
+		ClusterCIDR:    "10.244.0.0/16",
 		Images:         workload.DefaultImages(),
 		LeaseDuration:  40 * time.Second,
 		RenewInterval:  10 * time.Second,
@@ -82,6 +84,11 @@ func (c Config) complete() (Config, error) {
 	}
 	if _, err := netip.ParseAddr(c.ClusterDNS); err != nil {
 		errs = append(errs, fmt.Errorf("cluster-dns: %w", err))
+	}
+	if c.ClusterCIDR != "" {
+		if _, err := netip.ParsePrefix(c.ClusterCIDR); err != nil {
+			errs = append(errs, fmt.Errorf("cluster-cidr: %w", err))
+		}
 	}
 	if c.StateDir == "" {
 		errs = append(errs, errors.New("state-dir: a directory for the Pods' files is needed"))

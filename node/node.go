@@ -113,6 +113,11 @@ func (n *Node) Run(ctx context.Context) error {
 // live is the life of a node, in order: it registers, says that it is alive, waits
 // for its share of the Pod network, joins it, is Ready, and runs Pods.
 func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
+	masquerading := make(chan struct{}) // runs programs; registering waits for the API meanwhile
+	group.Go(func() error {
+		defer close(masquerading)
+		return n.masquerade(ctx)
+	})
 	self, err := n.register(ctx)
 	if err != nil {
 		return err
@@ -132,12 +137,20 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 		return fmt.Errorf("set up the Pod network: %w", err)
 	}
 	defer n.leaveNetwork()
+	<-masquerading // if that failed, ctx has ended
 	following, cancel := context.WithCancel(ctx)
 	var follower sync.WaitGroup
 	defer follower.Wait() // it sets routes, which leaving the network removes
 	defer cancel()
 	follower.Go(func() { nodes.follow(following) })
 	return n.watchPods(ctx)
+}
+
+func (n *Node) masquerade(ctx context.Context) error {
+	if n.cfg.ClusterCIDR == "" {
+		return nil
+	}
+	return network.Masquerade(ctx, n.cfg.Host, netip.MustParsePrefix(n.cfg.ClusterCIDR))
 }
 
 func (n *Node) leaveNetwork() {

@@ -13,8 +13,7 @@
 // plugin needs the kernel module br_netfilter for that; this works without it,
 // and just the same where it is loaded.
 //
-// Left out: IPv6, MTU discovery, an overlay (nodes must reach each other directly),
-// masquerading of Pod traffic that leaves the cluster (a lab has no uplink).
+// Left out: IPv6, MTU discovery, an overlay (nodes must reach each other directly).
 package network
 
 import (

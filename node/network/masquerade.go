@@ -1,0 +1,39 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"orrery.example.org/host"
+)
+
+// masqueradeChain is the chain in the nat table that Masquerade owns.
+const masqueradeChain = "CNI-MASQUERADE"
+
+// Masquerade hides Pods behind their node's address where their packets leave the
+// Pod network: nobody out there, the API server's machine included, has a route back
+// to a Pod. It may be called again.
+//
+// Upstream counterpart: ipMasq of the bridge plugin, kindnet's or the ip-masq-agent.
+func Masquerade(ctx context.Context, h *host.Host, pods netip.Prefix) error {
+	jump := fmt.Sprintf("POSTROUTING -s %s -m comment --comment pods-leaving-the-pod-network -j %s", pods, masqueradeChain)
+	rules := []string{
+		"*nat",
+		":" + masqueradeChain + " - [0:0]", // makes it, or empties it
+		fmt.Sprintf("-A %s -d %s -j RETURN", masqueradeChain, pods),
+		fmt.Sprintf("-A %s -d 224.0.0.0/4 -j RETURN", masqueradeChain),
+		fmt.Sprintf("-A %s -j MASQUERADE --random-fully", masqueradeChain),
+	}
+	check := append([]string{"-w", "-t", "nat", "-C"}, strings.Fields(jump)...)
+	if _, err := h.Command(ctx, "iptables", check...).Output(); err != nil {
+		rules = append(rules, "-A "+jump)
+	}
+	restore := h.Command(ctx, "iptables-restore", "-w", "--noflush")
+	restore.Stdin = strings.NewReader(strings.Join(append(rules, "COMMIT\n"), "\n"))
+	if _, err := restore.Output(); err != nil {
+		return fmt.Errorf("masquerade Pods that leave the Pod network: %w", err)
+	}
+	return nil
+}
