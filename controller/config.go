@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"orrery.example.org/controller/nodeipam"
 )
 
 // Config is the controller manager's configuration. The zero value of a field means
@@ -127,5 +129,12 @@ func (c Config) validate() error {
 			return fmt.Errorf("controller: %s is %s, must be positive", name, d)
 		}
 	}
+	if err := c.nodeRanges().Validate(); err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
 	return nil
+}
+
+func (c Config) nodeRanges() nodeipam.Options {
+	return nodeipam.Options{ClusterCIDR: c.ClusterCIDR, MaskSize: c.NodeCIDRMaskSize, MaskSizeV6: c.NodeCIDRMaskSizeIPv6}
 }

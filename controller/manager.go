@@ -122,9 +122,7 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 	}
 	var loops []Loop
 	for _, l := range []constructor{
-		{1, func(e loop.Env) (Loop, error) {
-			return nodeipam.New(e, nodeipam.Options{ClusterCIDR: c.ClusterCIDR, MaskSize: c.NodeCIDRMaskSize, MaskSizeV6: c.NodeCIDRMaskSizeIPv6})
-		}},
+		{1, func(e loop.Env) (Loop, error) { return nodeipam.New(e, c.nodeRanges()) }},
 		{c.ConcurrentDeploymentSyncs, func(e loop.Env) (Loop, error) { return deployment.New(e) }},
 		{c.ConcurrentReplicaSetSyncs, func(e loop.Env) (Loop, error) { return replicaset.New(e) }},
 		{c.ConcurrentBindings, func(e loop.Env) (Loop, error) { return scheduler.New(e) }},

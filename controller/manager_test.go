@@ -12,6 +12,8 @@ func TestConfig(t *testing.T) {
 	for name, change := range map[string]func(*controller.Config){
 		"no client":        func(cfg *controller.Config) { cfg.Client = nil },
 		"negative workers": func(cfg *controller.Config) { cfg.ConcurrentGCSyncs = -1 },
+		"mask too wide":    func(cfg *controller.Config) { cfg.NodeCIDRMaskSize = 8 },
+		"no CIDR":          func(cfg *controller.Config) { cfg.ClusterCIDR = "10.244.0.0" },
 		"negative period":  func(cfg *controller.Config) { cfg.NodeMonitorPeriod = -1 },
 	} {
 		cfg := controller.Defaults()

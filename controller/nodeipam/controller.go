@@ -31,6 +31,12 @@ type Options struct {
 	MaskSize, MaskSizeV6 int
 }
 
+// Validate reports whether ranges can be cut so.
+func (o Options) Validate() error {
+	_, err := parsePools(o.ClusterCIDR, o.MaskSize, o.MaskSizeV6)
+	return err
+}
+
 // Controller is the loop. Its names are those of nodes.
 type Controller struct {
 	*loop.Loop[loop.Name]

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // MirrorAnnotation marks the API's copy of a Pod that a node runs on its own account
@@ -74,27 +73,4 @@ func IsActive(pod *corev1.Pod) bool {
 func IsMirror(pod *corev1.Pod) bool {
 	_, ok := pod.Annotations[MirrorAnnotation]
 	return ok
-}
-
-// SetCondition puts a condition into the status and reports whether that changed it.
-// The transition time moves only when the condition's status does.
-func SetCondition(status *corev1.PodStatus, c corev1.PodCondition, now metav1.Time) bool {
-	c.LastTransitionTime = now
-	for i := range status.Conditions {
-		old := &status.Conditions[i]
-		if old.Type != c.Type {
-			continue
-		}
-		if old.Status == c.Status {
-			c.LastTransitionTime = old.LastTransitionTime
-		}
-		c.LastProbeTime, c.ObservedGeneration = old.LastProbeTime, old.ObservedGeneration
-		if *old == c {
-			return false
-		}
-		*old = c
-		return true
-	}
-	status.Conditions = append(status.Conditions, c)
-	return true
 }

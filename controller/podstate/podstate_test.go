@@ -31,19 +31,3 @@ func TestIsAvailable(t *testing.T) {
 		}
 	}
 }
-
-func TestSetCondition(t *testing.T) {
-	var status corev1.PodStatus
-	set := func(s corev1.ConditionStatus, message string, at int64) bool {
-		return SetCondition(&status, corev1.PodCondition{Type: corev1.PodScheduled, Status: s, Message: message}, metav1.Unix(at, 0))
-	}
-	if !set(corev1.ConditionFalse, "a", 1) || set(corev1.ConditionFalse, "a", 2) {
-		t.Error("a condition changes the status once")
-	}
-	if !set(corev1.ConditionFalse, "b", 3) || status.Conditions[0].LastTransitionTime.Unix() != 1 {
-		t.Error("a new message is no transition")
-	}
-	if !set(corev1.ConditionTrue, "", 4) || status.Conditions[0].LastTransitionTime.Unix() != 4 || len(status.Conditions) != 1 {
-		t.Error("a new status is a transition")
-	}
-}

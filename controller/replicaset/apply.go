@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -76,7 +77,7 @@ func (c *Controller) delete(ctx context.Context, rs *appsv1.ReplicaSet, pods []*
 
 // writeStatus writes the status if it differs.
 func (c *Controller) writeStatus(ctx context.Context, rs *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) error {
-	if statusEqual(&rs.Status, &status) {
+	if apiequality.Semantic.DeepEqual(rs.Status, status) {
 		return nil
 	}
 	next := rs.DeepCopy()

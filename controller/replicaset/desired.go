@@ -9,7 +9,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -167,11 +166,6 @@ func setFailure(status *appsv1.ReplicaSetStatus, failure error, plan Plan, now t
 		Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue,
 		LastTransitionTime: metav1.NewTime(now), Reason: reason, Message: failure.Error(),
 	})
-}
-
-// statusEqual reports whether writing next over have would change anything.
-func statusEqual(have, next *appsv1.ReplicaSetStatus) bool {
-	return apiequality.Semantic.DeepEqual(have, next)
 }
 
 // newPod is a Pod from the ReplicaSet's template.

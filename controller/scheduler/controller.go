@@ -127,17 +127,13 @@ func (c *Controller) bind(ctx context.Context, pod *corev1.Pod, node string) err
 // reject tells people why the Pod stays pending.
 func (c *Controller) reject(ctx context.Context, pod *corev1.Pod, message string) error {
 	c.events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
-	status := pod.Status.DeepCopy()
-	condition := corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
-		Reason: corev1.PodReasonUnschedulable, Message: message,
-	}
-	if !podstate.SetCondition(status, condition, metav1.Now()) {
+	condition, changed := unschedulable(pod, message, metav1.Now())
+	if !changed {
 		return nil
 	}
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": pod.UID},
-		"status":   map[string]any{"conditions": []*corev1.PodCondition{conditionOf(status)}},
+		"status":   map[string]any{"conditions": []corev1.PodCondition{condition}},
 	})
 	if err != nil {
 		return err
@@ -147,8 +143,4 @@ func (c *Controller) reject(ctx context.Context, pod *corev1.Pod, message string
 		return fmt.Errorf("set condition of Pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	return nil
-}
-
-func conditionOf(status *corev1.PodStatus) *corev1.PodCondition {
-	return podstate.Condition(&corev1.Pod{Status: *status}, corev1.PodScheduled)
 }

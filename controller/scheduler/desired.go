@@ -8,11 +8,14 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/resource"
 	schedulingv1 "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+
+	"orrery.example.org/controller/podstate"
 )
 
 // nodeInfo is a node and what runs there, or is about to.
@@ -163,6 +166,21 @@ func explain(nodes map[string]*nodeInfo, why map[string]int) string {
 	}
 	slices.Sort(reasons)
 	return fmt.Sprintf("0/%d nodes are available: %s.", total, strings.Join(reasons, ", "))
+}
+
+// unschedulable is the PodScheduled condition of a Pod that fits nowhere, and whether
+// it differs from the one the Pod has.
+func unschedulable(pod *corev1.Pod, message string, now metav1.Time) (c corev1.PodCondition, changed bool) {
+	c = corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+		Reason: corev1.PodReasonUnschedulable, Message: message, LastTransitionTime: now,
+	}
+	old := podstate.Condition(pod, c.Type)
+	if old == nil || old.Status != c.Status {
+		return c, true
+	}
+	c.LastTransitionTime = old.LastTransitionTime // it was false before
+	return c, old.Reason != c.Reason || old.Message != c.Message
 }
 
 // mayHelp reports whether a node's change can make room for a Pod that found none.

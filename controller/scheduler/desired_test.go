@@ -179,3 +179,24 @@ func TestPodsBeforeTheirNode(t *testing.T) {
 		t.Errorf("message %q", message)
 	}
 }
+
+func TestUnschedulableCondition(t *testing.T) {
+	p := pod("p")
+	set := func(message string, at int64) (int64, bool) {
+		c, changed := unschedulable(p, message, metav1.Unix(at, 0))
+		p.Status.Conditions = []corev1.PodCondition{c}
+		return c.LastTransitionTime.Unix(), changed
+	}
+	for _, row := range []struct {
+		message    string
+		at         int64
+		transition int64
+		changed    bool
+	}{
+		{"a", 1, 1, true}, {"a", 2, 1, false}, {"b", 3, 1, true},
+	} {
+		if transition, changed := set(row.message, row.at); transition != row.transition || changed != row.changed {
+			t.Errorf("%+v: transition %d, changed %v", row, transition, changed)
+		}
+	}
+}
