@@ -17,7 +17,10 @@ import (
 // Cmd is an exec.Cmd that starts in its Host's namespaces.
 type Cmd struct {
 	*exec.Cmd
-	host *Host
+	// Before, unless nil, runs on the thread that starts the program, which is in the
+	// Host's namespaces and ends afterwards: it may enter more of them.
+	Before func() error
+	host   *Host
 }
 
 // Command prepares a program to run in the Host's namespaces. name is looked up in
@@ -35,6 +38,11 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *Cmd {
 // Start starts the program without waiting for it.
 func (c *Cmd) Start() error {
 	return c.host.Do(func() error {
+		if c.Before != nil {
+			if err := c.Before(); err != nil {
+				return err
+			}
+		}
 		if err := c.Cmd.Start(); err != nil {
 			return err
 		}

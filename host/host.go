@@ -192,25 +192,35 @@ func (h *Host) Dial(ctx context.Context, network, address string) (conn net.Conn
 	return conn, err
 }
 
-// Links returns a netlink handle that works in the Host's network namespace.
-// It is opened once and closed with the Host.
+// Links returns a handle for interfaces, addresses and routes of the Host's network
+// namespace. It is opened once and closed with the Host.
 func (h *Host) Links() (*netlink.Handle, error) {
-	if h == nil || h.netNS == nil {
-		return netlink.NewHandle(unix.NETLINK_ROUTE)
+	if h == nil {
+		return h.Netlink(unix.NETLINK_ROUTE)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.links != nil {
 		return h.links, nil
 	}
-	// Not NewHandleAt: it looks itself up in /proc by number, and in the lab's PID
-	// namespace the numbers there are not ours.
-	err := h.Do(func() (err error) {
-		h.links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	var err error
+	h.links, err = h.Netlink(unix.NETLINK_ROUTE)
+	return h.links, err
+}
+
+// Netlink opens a handle for some families (unix.NETLINK_ROUTE, …) that works in the
+// Host's network namespace for life; the caller closes it.
+//
+// It is opened on a thread that ends there. netlink.NewHandleAt would go in and come
+// back, and from inside a user namespace the way back fails, unnoticed, so that a
+// thread which serves other goroutines stays in the wrong place.
+func (h *Host) Netlink(families ...int) (handle *netlink.Handle, err error) {
+	err = h.Do(func() error {
+		handle, err = netlink.NewHandle(families...)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("netlink in %s: %w", h.name, err)
+		return nil, fmt.Errorf("open netlink in %q: %w", h.Name(), err)
 	}
-	return h.links, nil
+	return handle, nil
 }

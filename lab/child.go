@@ -70,6 +70,11 @@ func furnish() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 		return denied("mount a /run of the lab's own", err)
 	}
+	// The numbers in /proc must be those of our PID namespace: whoever looks there for a
+	// process to signal would else hit another one.
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return denied("mount a /proc of the lab's own", err)
+	}
 	return nil
 }
 

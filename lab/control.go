@@ -99,7 +99,8 @@ func reply(w http.ResponseWriter, v any, err error) {
 }
 
 func (l *Lab) status(c *cluster) Status {
-	s := Status{Name: c.config.State.Name, PID: outerPID(), Started: l.started, API: c.url, ResidentBytes: residentBytes()}
+	pid, _ := c.config.State.Running()
+	s := Status{Name: c.config.State.Name, PID: pid, Started: l.started, API: c.url, ResidentBytes: residentBytes()}
 	s.Places = append(s.Places, PlaceStatus{controlPlane, controlPlaneAddress.String(), "etcd, API server, controllers, scheduler"})
 	for i := range c.config.Nodes {
 		s.Places = append(s.Places, PlaceStatus{nodeName(i + 1), nodeAddress(i + 1).String(), "agent, service proxy, Pods"})
@@ -110,7 +111,8 @@ func (l *Lab) status(c *cluster) Status {
 
 // place finds a machine of the lab or a Pod: NAME, pod/NAME or pod/NAMESPACE/NAME.
 func (c *cluster) place(name string) (Place, error) {
-	self := fmt.Sprintf("/proc/%d", outerPID())
+	pid, _ := c.config.State.Running() // as the machine numbers it; here we are 1
+	self := fmt.Sprintf("/proc/%d", pid)
 	h := c.fabric.hosts[name]
 	if name == "switch" {
 		h = c.fabric.wire
@@ -137,14 +139,6 @@ func (c *cluster) place(name string) (Place, error) {
 		p.Mount = fmt.Sprintf("%s/fd/%d", self, h.MountNS().Fd())
 	}
 	return p, nil
-}
-
-// outerPID is the lab's process as the machine numbers it; in its own PID namespace
-// it is 1. /proc is the machine's.
-func outerPID() int {
-	name, _ := os.Readlink("/proc/self")
-	pid, _ := strconv.Atoi(name)
-	return pid
 }
 
 func residentBytes() int64 {

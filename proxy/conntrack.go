@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
@@ -99,10 +98,7 @@ func (u *udpFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 
 // forget deletes the flows that a filter matches from a place's conntrack table.
 func forget(h *host.Host, family plan.Family, filter netlink.CustomConntrackFilter) (uint, error) {
-	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-	if ns := h.NetNS(); ns != nil {
-		handle, err = netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_NETFILTER)
-	}
+	handle, err := h.Netlink(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return 0, fmt.Errorf("open conntrack: %w", err)
 	}

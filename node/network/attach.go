@@ -43,7 +43,7 @@ func (n *Network) Attach(pod *host.Host, linkName string, addr netip.Addr) error
 		return fmt.Errorf("set hairpin mode of %s: %w", linkName, err)
 	}
 	// The handle is used once: keeping it would cost a descriptor per Pod.
-	links, err := openLinks(pod)
+	links, err := pod.Netlink(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func Setup(h *host.Host, podCIDR netip.Prefix, stateDir string) (*Network, error
 	if err != nil {
 		return nil, err
 	}
-	links, err := openLinks(h)
+	links, err := h.Netlink(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
@@ -158,21 +158,6 @@ func (n *Network) SetRoutes(want map[netip.Prefix]netip.Addr) error {
 		n.routes[dst] = via
 	}
 	return errors.Join(errs...)
-}
-
-// openLinks opens a netlink handle in a namespace, on a thread that ends there.
-// netlink.NewHandleAt would go in and come back, which an ordinary user must not:
-// from inside a user namespace the way back fails, unnoticed, and a thread that
-// serves other goroutines stays in the wrong place.
-func openLinks(h *host.Host) (links *netlink.Handle, err error) {
-	err = h.Do(func() error {
-		links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("netlink in %s: %w", h.Name(), err)
-	}
-	return links, nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -90,13 +90,13 @@ func (s *Sandbox) start(cmd *host.Cmd, p Process) error {
 		return errors.New("the Pod has ended")
 	}
 	s.used = true
-	err := s.Host.Do(func() error {
+	cmd.Before = func() error {
 		if err := unix.Setns(int(s.uts.Fd()), unix.CLONE_NEWUTS); err != nil {
 			return fmt.Errorf("enter UTS namespace: %w", err)
 		}
-		return cmd.Cmd.Start()
-	})
-	if err != nil {
+		return nil
+	}
+	if err := cmd.Start(); err != nil {
 		return err
 	}
 	s.record(cmd.Process.Pid)
