@@ -214,16 +214,16 @@ func TestHints(t *testing.T) {
 // TestForeignSlices: slices of a Service's predecessor, of an address family that the
 // Service no longer has, and on their way out are not reused.
 func TestForeignSlices(t *testing.T) {
-	make := func(name string, change func(*discoveryv1.EndpointSlice)) *discoveryv1.EndpointSlice {
+	with := func(name string, change func(*discoveryv1.EndpointSlice)) *discoveryv1.EndpointSlice {
 		s := Desired(snapshot(service(), []*corev1.Pod{pod(0)}, nil)).Create[0]
 		s.Name = name
 		change(s)
 		return s
 	}
 	plan := Desired(snapshot(service(), []*corev1.Pod{pod(0)}, []*discoveryv1.EndpointSlice{
-		make("predecessor", func(s *discoveryv1.EndpointSlice) { s.OwnerReferences[0].UID = "other" }),
-		make("v6", func(s *discoveryv1.EndpointSlice) { s.AddressType = discoveryv1.AddressTypeIPv6 }),
-		make("leaving", terminatingSlice),
+		with("predecessor", func(s *discoveryv1.EndpointSlice) { s.OwnerReferences[0].UID = "other" }),
+		with("v6", func(s *discoveryv1.EndpointSlice) { s.AddressType = discoveryv1.AddressTypeIPv6 }),
+		with("leaving", terminatingSlice),
 	}))
 	var deleted []string
 	for _, s := range plan.Delete {

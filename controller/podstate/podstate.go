@@ -48,14 +48,14 @@ func IsAvailable(pod *corev1.Pod, minReadySeconds int32, now time.Time) (availab
 		return false, 0
 	}
 	since := Condition(pod, corev1.PodReady).LastTransitionTime
-	min := time.Duration(minReadySeconds) * time.Second
-	if min == 0 {
+	enough := time.Duration(minReadySeconds) * time.Second
+	if enough == 0 {
 		return true, 0
 	}
 	if since.IsZero() {
 		return false, 0
 	}
-	in = since.Add(min).Sub(now)
+	in = since.Add(enough).Sub(now)
 	return in <= 0, max(in, 0)
 }
 
