@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -59,7 +58,7 @@ func startCluster(t testing.TB, names ...string) *cluster {
 	c.fabric, err = host.Create("fabric", nil)
 	must(t, err)
 	t.Cleanup(c.fabric.Close)
-	links, err := openLinks(c.fabric)
+	links, err := c.fabric.Links()
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "switch"
@@ -87,14 +86,14 @@ func (c *cluster) plugIn(name, address string) *host.Host {
 	h, err := host.Create(name, nil)
 	must(t, err)
 	t.Cleanup(h.Close)
-	links, err := openLinks(c.fabric)
+	links, err := c.fabric.Links()
 	must(t, err)
 	bridge, err := links.LinkByName("switch")
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MasterIndex, attrs.Flags = "to-"+name, bridge.Attrs().Index, net.FlagUp
 	must(t, links.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(h.NetNS().Fd())}))
-	inside, err := openLinks(h)
+	inside, err := h.Links()
 	must(t, err)
 	for _, name := range []string{"lo", "eth0"} {
 		link, err := inside.LinkByName(name)
@@ -163,15 +162,6 @@ func (l *testLog) Write(p []byte) (int, error) {
 		l.t.Logf("%s", strings.TrimSpace(string(p)))
 	}
 	return len(p), nil
-}
-
-// openLinks is a netlink handle in a namespace; see node/network's.
-func openLinks(h *host.Host) (links *netlink.Handle, err error) {
-	err = h.Do(func() error {
-		links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-		return err
-	})
-	return links, err
 }
 
 func must(t testing.TB, err error) {
@@ -270,7 +260,7 @@ func (c *cluster) awaitGone(name string) {
 // veths lists the Pods' links of a node.
 func (m *machine) veths(t *testing.T) (names []string) {
 	t.Helper()
-	links, err := openLinks(m.host)
+	links, err := m.host.Links()
 	must(t, err)
 	all, err := links.LinkList()
 	must(t, err)

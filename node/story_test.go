@@ -3,6 +3,9 @@ package node
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -12,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"orrery.example.org/host"
 )
 
 // execIn runs a program in a Pod, as the server would.
@@ -28,6 +33,21 @@ func (c *cluster) mustExec(node, pod string, argv ...string) string {
 		c.t.Fatalf("exec %v in %s: %v: %s", argv, pod, err, out)
 	}
 	return out
+}
+
+// serveAddress answers requests at a place with the client's address.
+func (c *cluster) serveAddress(place *host.Host, address string) string {
+	c.t.Helper()
+	ln, err := place.Listen(c.ctx, "tcp", address)
+	must(c.t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client, _, _ := net.SplitHostPort(r.RemoteAddr)
+		_, _ = io.WriteString(w, client)
+	})}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = server.Serve(ln) }()
+	c.t.Cleanup(func() { _ = server.Close(); <-ended })
+	return address
 }
 
 type buffer struct{ strings.Builder }
@@ -56,8 +76,13 @@ func TestStoryPacketsBetweenNodes(t *testing.T) {
 			t.Errorf("page of %s: %q, want %q in it", web.Name, page, want)
 		}
 	}
-	// The node itself, and the control plane through its node.
+	// The node itself.
 	c.run(c.nodes["node1"].host, "curl", "-sS", "--max-time", "5", "http://"+web1.Status.PodIP)
+	// A machine that has no route to Pods sees their node.
+	control := c.serveAddress(c.control, "172.30.0.2:80")
+	if seen := c.mustExec("node1", "client", "curl", "-sS", "--max-time", "5", "http://"+control); seen != "172.30.0.11" {
+		t.Errorf("the control plane sees %q, want the node's address", seen)
+	}
 }
 
 func TestStoryAServiceOnTheSameNode(t *testing.T) {
@@ -132,7 +157,7 @@ func TestStoryDeletionLeavesNothing(t *testing.T) {
 	if got := node.veths(t); len(got) != 0 {
 		t.Errorf("links after the agent's end: %v", got)
 	}
-	links, err := openLinks(node.host)
+	links, err := node.host.Links()
 	must(t, err)
 	if _, err := links.LinkByName("cbr0"); err == nil {
 		t.Error("the bridge is there after the agent's end")
@@ -146,7 +171,7 @@ func TestStoryRestartKeepsAddresses(t *testing.T) {
 	before := c.ready("web")
 	node.stop()
 	// As after a crash: a link that the last agent did not remove.
-	links, err := openLinks(node.host)
+	links, err := node.host.Links()
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "cbr0"

@@ -40,15 +40,27 @@ func (s *Sandbox) killAll() error {
 		return err
 	}
 	for _, p := range procs {
-		pid, err := strconv.Atoi(p.Name())
-		if err != nil {
-			continue
-		}
-		if ns, err := os.Readlink(filepath.Join("/proc", p.Name(), "ns/mnt")); err == nil && ns == namespace {
-			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended by itself
+		if pid, err := strconv.Atoi(p.Name()); err == nil && pid != os.Getpid() {
+			killIfIn(namespace, filepath.Join("/proc", p.Name()))
 		}
 	}
 	return nil
+}
+
+// killIfIn kills a process, given by its directory in /proc, if it is in the mount
+// namespace. The open directory stands for the process like a pidfd does, so that a
+// later owner of the number is safe.
+func killIfIn(namespace, dir string) {
+	process, err := os.Open(dir)
+	if err != nil {
+		return // it ended
+	}
+	defer process.Close()
+	found := make([]byte, len(namespace)+1)
+	n, err := unix.Readlinkat(int(process.Fd()), "ns/mnt", found)
+	if err == nil && string(found[:n]) == namespace {
+		_ = unix.PidfdSendSignal(int(process.Fd()), unix.SIGKILL, nil, 0) // it may have ended by itself
+	}
 }
 
 // RemoveLeftovers removes the sandbox directories in dir that an agent left when it

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -91,27 +90,29 @@ func newUTS(hostname string) (*os.File, error) {
 // shareNetwork is host.Create for a Pod with hostNetwork: it runs prepare in a mount
 // namespace of its own but in the node's network namespace.
 func shareNetwork(name string, node *host.Host, prepare func() error) (h *host.Host, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread has left the process's namespaces
-		err = node.Do(func() error {
-			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-				return fmt.Errorf("unshare: %w", err)
-			}
-			net, err := os.Open("/proc/thread-self/ns/net")
-			if err != nil {
-				return err
-			}
-			mnt, err := os.Open("/proc/thread-self/ns/mnt")
-			if err != nil {
-				return errors.Join(err, net.Close())
-			}
-			h = host.New(name, net, mnt)
-			return prepare()
-		})
-	}()
-	<-done
+	if node.NetNS() == nil { // its Do would not change threads
+		own, err := os.Open("/proc/self/ns/net")
+		if err != nil {
+			return nil, err
+		}
+		node = host.New(name, own, nil)
+		defer node.Close()
+	}
+	err = node.Do(func() error {
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		net, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			return err
+		}
+		mnt, err := os.Open("/proc/thread-self/ns/mnt")
+		if err != nil {
+			return errors.Join(err, net.Close())
+		}
+		h = host.New(name, net, mnt)
+		return prepare()
+	})
 	if err != nil {
 		h.Close()
 		return nil, fmt.Errorf("create namespaces of %s: %w", name, err)
