@@ -35,9 +35,6 @@ var corednsManifest []byte
 // furnish creates what the cluster does not have yet. What is there stays as its
 // owner left it.
 func (c *cluster) furnish(ctx context.Context) error {
-	if err := c.removeStaleNodes(ctx); err != nil {
-		return err
-	}
 	if err := c.createAll(ctx, corednsManifest); err != nil {
 		return fmt.Errorf("create the cluster DNS: %w", err)
 	}
@@ -92,18 +89,29 @@ func collectionPath(meta *metav1.PartialObjectMetadata) (string, error) {
 	return "", fmt.Errorf("no kind %s in the table", gvk)
 }
 
-// removeStaleNodes forgets Nodes of an earlier run with more nodes.
+// removeStaleNodes forgets Nodes of an earlier run with more nodes, and their Pods:
+// no agent will ever say that those have ended.
 func (c *cluster) removeStaleNodes(ctx context.Context) error {
 	nodes, err := c.admin.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}
+	now := *metav1.NewDeleteOptions(0)
 	for _, n := range nodes.Items {
 		if c.fabric.hosts[n.Name] != nil {
 			continue
 		}
-		if err := c.admin.CoreV1().Nodes().Delete(ctx, n.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if err := c.admin.CoreV1().Nodes().Delete(ctx, n.Name, now); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("delete node %s, which this lab no longer has: %w", n.Name, err)
+		}
+		pods, err := c.admin.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + n.Name})
+		if err != nil {
+			return fmt.Errorf("list the Pods of node %s: %w", n.Name, err)
+		}
+		for _, p := range pods.Items {
+			if err := c.admin.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, now); err != nil && !apierrors.IsNotFound(err) {
+				return fmt.Errorf("delete Pod %s/%s of node %s: %w", p.Namespace, p.Name, n.Name, err)
+			}
 		}
 	}
 	return nil

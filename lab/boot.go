@@ -52,7 +52,9 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 		return c, err
 	}
 	done("API server on etcd", c.url)
-
+	if err := c.removeStaleNodes(ctx); err != nil {
+		return c, err
+	}
 	if err := c.startControllers(ctx); err != nil {
 		return c, err
 	}

@@ -115,6 +115,11 @@ func (f *fabric) attach(name string, addr netip.Addr) error {
 	if err := configure(h, "eth0", addr); err != nil {
 		return err
 	}
+	// The kernel sends at most one refusal a second to each address, so that the second
+	// curl to a Service without endpoints would wait for it. Not in a lesson.
+	if err := setSysctl(h, "net/ipv4/icmp_ratelimit", "0"); err != nil {
+		return err
+	}
 	links, err := h.Links()
 	if err != nil {
 		return err
@@ -128,11 +133,14 @@ func (f *fabric) attach(name string, addr netip.Addr) error {
 // configureSwitch makes the bridge the gateway. Only a router reports that it has no
 // route; a host would drop the packet in silence.
 func (f *fabric) configureSwitch() error {
-	err := f.wire.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
-	if err != nil {
+	if err := setSysctl(f.wire, "net/ipv4/ip_forward", "1"); err != nil {
 		return err
 	}
 	return configure(f.wire, "switch", gatewayAddress)
+}
+
+func setSysctl(h *host.Host, name, value string) error {
+	return h.Do(func() error { return os.WriteFile("/proc/sys/"+name, []byte(value), 0o644) })
 }
 
 // configure gives a machine its loopback and an interface its address.

@@ -51,7 +51,7 @@ var foreign = map[string][]string{
 var seam = map[string][]string{
 	"net.Listen": {"host"}, "net.ListenPacket": {"host"}, "net.ListenTCP": {"host"}, "net.ListenUDP": {"host"},
 	"net.Dial": {"host"}, "net.DialTimeout": {"host"}, "net.DialTCP": {"host"}, "net.DialUDP": {"host"},
-	"exec.Command": {"host", "lab"}, "exec.CommandContext": {"host"},
+	"exec.Command": {"host", "lab", "proxy/flowtest"}, "exec.CommandContext": {"host"},
 }
 
 // TestArrows reads the imports of every file that is not a test.
