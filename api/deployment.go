@@ -48,7 +48,9 @@ var deployments = define(Kind{
 	Validate:       validateDeployment,
 	ValidateUpdate: validateDeploymentUpdate,
 	ValidateStatus: validateDeploymentStatus,
-	Warnings:       func(d *appsv1.Deployment) []string { return podSpecWarnings(&d.Spec.Template.Spec, templatePath) },
+	Warnings: func(d *appsv1.Deployment) []string {
+		return append(nameWarnings(d, inPodNames), podSpecWarnings(&d.Spec.Template.Spec, templatePath)...)
+	},
 })
 
 var templatePath = field.NewPath("spec", "template")

@@ -11,13 +11,14 @@ import (
 )
 
 var endpoints = define(Kind{
-	Versions:     []Version{version[corev1.Endpoints, corev1.EndpointsList](corev1.SchemeGroupVersion, "Endpoints")},
-	Resource:     "endpoints",
-	Singular:     "endpoints",
-	ShortNames:   []string{"ep"},
-	Namespaced:   true,
-	ValidateName: apivalidation.NameIsDNSSubdomain,
-	Deprecated:   "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+	Versions:       []Version{version[corev1.Endpoints, corev1.EndpointsList](corev1.SchemeGroupVersion, "Endpoints")},
+	Resource:       "endpoints",
+	Singular:       "endpoints",
+	ShortNames:     []string{"ep"},
+	Namespaced:     true,
+	CreateOnUpdate: true,
+	ValidateName:   apivalidation.NameIsDNSSubdomain,
+	Deprecated:     "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 	Columns: []Column{
 		nameColumn(),
 		column("Endpoints", doc(corev1.Endpoints{}, "subsets"), endpointsCell),

@@ -18,12 +18,13 @@ const (
 )
 
 var events = define(Kind{
-	Versions:   []Version{version[corev1.Event, corev1.EventList](corev1.SchemeGroupVersion, "Event"), eventsV1()},
-	Resource:   "events",
-	Singular:   "event",
-	ShortNames: []string{"ev"},
-	Namespaced: true,
-	TTL:        time.Hour, // kube-apiserver's --event-ttl
+	Versions:       []Version{version[corev1.Event, corev1.EventList](corev1.SchemeGroupVersion, "Event"), eventsV1()},
+	Resource:       "events",
+	Singular:       "event",
+	ShortNames:     []string{"ev"},
+	Namespaced:     true,
+	CreateOnUpdate: true,
+	TTL:            time.Hour, // kube-apiserver's --event-ttl
 	Columns: []Column{
 		column("Last Seen", doc(corev1.Event{}, "lastTimestamp"), eventLastSeen),
 		column("Type", doc(corev1.Event{}, "type"), func(e *corev1.Event) any { return e.Type }),

@@ -80,6 +80,7 @@ type Kind struct {
 
 	StatusOnCreate bool // the creator's status counts: nodes register themselves
 	Conditional    bool // an update must say which resourceVersion it replaces
+	CreateOnUpdate bool // an update of what isn't there creates it
 }
 
 // Version is one group version a kind is served under.

@@ -7,12 +7,13 @@ import (
 )
 
 var leases = define(Kind{
-	Versions:     []Version{version[coordinationv1.Lease, coordinationv1.LeaseList](coordinationv1.SchemeGroupVersion, "Lease")},
-	Resource:     "leases",
-	Singular:     "lease",
-	Namespaced:   true,
-	Conditional:  true, // whoever takes a lease must have seen that it was free
-	ValidateName: apivalidation.NameIsDNSSubdomain,
+	Versions:       []Version{version[coordinationv1.Lease, coordinationv1.LeaseList](coordinationv1.SchemeGroupVersion, "Lease")},
+	Resource:       "leases",
+	Singular:       "lease",
+	Namespaced:     true,
+	CreateOnUpdate: true,
+	Conditional:    true, // whoever takes a lease must have seen that it was free
+	ValidateName:   apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{
 		nameColumn(),
 		column("Holder", doc(coordinationv1.LeaseSpec{}, "holderIdentity"), leaseHolder),

@@ -48,7 +48,7 @@ var pods = define(Kind{
 	Validate:       validatePod,
 	ValidateUpdate: validatePodUpdate,
 	ValidateStatus: validatePodStatus,
-	Warnings:       func(p *corev1.Pod) []string { return podSpecWarnings(&p.Spec, nil) },
+	Warnings:       podWarnings,
 	Fields:         podFields,
 	GracePeriod:    podGracePeriod,
 	RowConditions:  podRowConditions,

@@ -7,8 +7,25 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
+
+func podWarnings(p *corev1.Pod) []string {
+	return append(nameWarnings(p, "the Pod's hostname"), podSpecWarnings(&p.Spec, nil)...)
+}
+
+const inPodNames = "Pod names and hostnames"
+
+// nameWarnings: a name may have dots, but a hostname with dots is no hostname. Nobody is
+// told twice: an object that has a resourceVersion has its name for good.
+func nameWarnings(o Object, use string) []string {
+	wrong := validation.IsDNS1123Label(o.GetName())
+	if o.GetResourceVersion() != "" || len(wrong) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("metadata.name: this is used in %s, which can result in surprising behavior; a DNS label is recommended: %v", use, wrong)}
+}
 
 // podSpecWarnings are about what is valid and yet hardly meant. at is nil for a Pod,
 // spec.template for a template.

@@ -14,13 +14,14 @@ import (
 )
 
 var services = define(Kind{
-	Versions:     []Version{version[corev1.Service, corev1.ServiceList](corev1.SchemeGroupVersion, "Service")},
-	Resource:     "services",
-	Singular:     "service",
-	ShortNames:   []string{"svc"},
-	Categories:   []string{"all"},
-	Namespaced:   true,
-	ValidateName: apivalidation.NameIsDNSLabel, // since v1.36; older servers forbid a digit in front
+	Versions:       []Version{version[corev1.Service, corev1.ServiceList](corev1.SchemeGroupVersion, "Service")},
+	Resource:       "services",
+	Singular:       "service",
+	ShortNames:     []string{"svc"},
+	Categories:     []string{"all"},
+	Namespaced:     true,
+	CreateOnUpdate: true,
+	ValidateName:   apivalidation.NameIsDNSLabel, // since v1.36; older servers forbid a digit in front
 	Columns: []Column{
 		nameColumn(),
 		column("Type", doc(corev1.ServiceSpec{}, "type"), func(s *corev1.Service) any { return string(s.Spec.Type) }),

@@ -52,9 +52,7 @@ func validateTrafficPolicies(s *corev1.Service, at *field.Path) field.ErrorList 
 		errs = append(errs, field.Invalid(external, spec.ExternalTrafficPolicy, "may only be set for externally-accessible services"))
 	}
 	if health := at.Child("healthCheckNodePort"); ServiceNeedsHealthCheckNodePort(s) {
-		if spec.HealthCheckNodePort != 0 { // Kubernetes: required; here the allocation may follow
-			errs = append(errs, portNumber(spec.HealthCheckNodePort, health)...)
-		}
+		errs = append(errs, portNumber(spec.HealthCheckNodePort, health)...)
 	} else if spec.HealthCheckNodePort != 0 {
 		errs = append(errs, field.Invalid(health, spec.HealthCheckNodePort,
 			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))

@@ -123,6 +123,9 @@ func (h *handlers) serveResource(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if c.kind.Deprecated != "" {
+		c.warn(c.kind.Deprecated)
+	}
 	return run(h, c)
 }
 

@@ -31,6 +31,11 @@ func (h *handlers) create(c *call) error {
 	if err := adopt(obj, c.namespace); err != nil {
 		return err
 	}
+	return h.createObject(c, obj, o)
+}
+
+// createObject stores a new object for a client.
+func (h *handlers) createObject(c *call, obj api.Object, o writeOptions) error {
 	if err := h.admitNamespace(c.ctx(), c.resource, obj); err != nil {
 		return err
 	}

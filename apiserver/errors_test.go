@@ -36,6 +36,7 @@ func (c *cluster) call(client *http.Client, method, path, body string, headers .
 const (
 	pods       = "/api/v1/namespaces/default/pods"
 	configMaps = "/api/v1/namespaces/default/configmaps"
+	leases     = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 	podBody    = `{"metadata":{"name":"x"},"spec":{"containers":[{"name":"c","image":"i"}]}}`
 )
 
@@ -43,8 +44,8 @@ const (
 func TestErrors(t *testing.T) {
 	c := start(t)
 	client := c.http()
-	for _, path := range []string{configMaps} {
-		if code, _, body := c.call(client, "POST", path, `{"metadata":{"name":"there"},"data":{"a":"b"}}`); code != 201 {
+	for path, body := range map[string]string{configMaps: `{"metadata":{"name":"there"},"data":{"a":"b"}}`, leases: `{"metadata":{"name":"there"}}`} {
+		if code, _, body := c.call(client, "POST", path, body); code != 201 {
 			t.Fatal(code, body)
 		}
 	}
@@ -100,6 +101,8 @@ func TestErrors(t *testing.T) {
 		{"update: conflict", "PUT", configMaps + "/there", `{"metadata":{"name":"there","resourceVersion":"1"}}`, nil, 409, "Conflict", `Operation cannot be fulfilled on configmaps "there": the object has been modified; please apply your changes to the latest version and try again`},
 		{"update: another uid", "PUT", configMaps + "/there", `{"metadata":{"name":"there","uid":"abc"}}`, nil, 409, "Conflict", "Precondition failed: UID in precondition: abc, UID in object meta: "},
 		{"update: missing", "PUT", configMaps + "/x", `{"metadata":{"name":"x"}}`, nil, 404, "NotFound", `configmaps "x" not found`},
+		{"update: missing, but was there", "PUT", leases + "/x", `{"metadata":{"name":"x","uid":"abc"}}`, nil, 409, "Conflict", "Precondition failed: UID in precondition: abc, UID in object meta: "},
+		{"update: unconditional", "PUT", leases + "/there", `{"metadata":{"name":"there"}}`, nil, 422, "Invalid", "metadata.resourceVersion: Invalid value: 0: must be specified for an update"},
 		{"update: another name", "PUT", configMaps + "/there", `{"metadata":{"name":"x"}}`, nil, 400, "BadRequest", "the name of the object (x) does not match the name on the URL (there)"},
 		{"patch: not json", "PATCH", configMaps + "/there", `{`, []string{"Content-Type: application/merge-patch+json"}, 400, "BadRequest", "error decoding patch"},
 		{"patch: unknown operation", "PATCH", configMaps + "/there", `[{"op":"jump","path":"/a"}]`, []string{"Content-Type: application/json-patch+json"}, 422, "", "jump"},

@@ -74,6 +74,9 @@ func (t *rows) row(v *store.Version) (metav1.TableRow, error) {
 	for _, column := range t.kind.Columns {
 		row.Cells = append(row.Cells, column.Cell(v.Object))
 	}
+	if t.kind.RowConditions != nil {
+		row.Conditions = t.kind.RowConditions(v.Object)
+	}
 	if t.object == nil {
 		return row, nil
 	}

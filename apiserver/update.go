@@ -9,10 +9,8 @@ import (
 	"orrery.example.org/api"
 )
 
-// update replaces an object, or the part of it that the path shows, by the body.
-//
-// Kubernetes: for a few kinds (Endpoints, Lease, Event) upstream creates the object
-// if there is none; nobody we know relies on it.
+// update replaces an object, or the part of it that the path shows, by the body. For
+// some kinds it creates the object if there is none.
 func (h *handlers) update(c *call) error {
 	o, err := c.updateOptions()
 	if err != nil {
@@ -28,10 +26,25 @@ func (h *handlers) update(c *call) error {
 	v, err := h.modify(c, o.dryRun, func(api.Object) (api.Object, error) {
 		return body.DeepCopyObject().(api.Object), nil // merge may change it, and run again
 	})
+	if apierrors.IsNotFound(err) && c.kind.CreateOnUpdate && c.subresource == "" {
+		return h.createAt(c, body, o)
+	}
 	if err != nil {
 		return err
 	}
 	return c.respond(http.StatusOK, v)
+}
+
+// createAt makes the object that an update didn't find. If it has come to be meanwhile
+// the client is told so, and may try again.
+func (h *handlers) createAt(c *call, body api.Object, o writeOptions) error {
+	if uid := body.GetUID(); uid != "" { // it speaks of one that was there and is gone
+		return apierrors.NewConflict(c.kind.GroupResource(), c.name,
+			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: ", uid))
+	}
+	obj := stored(c.version, body)
+	obj.SetResourceVersion("")
+	return h.createObject(c, obj, o)
 }
 
 // addressed checks that the body's name and namespace are those of the path.

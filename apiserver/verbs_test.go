@@ -3,6 +3,7 @@ package apiserver
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,55 @@ func testVerbs(t *testing.T, client *kubernetes.Clientset, ns string) {
 	}
 	if left, err := maps.List(ctx, metav1.ListOptions{}); err != nil || len(left.Items) != 1 {
 		t.Errorf("left %d %v", len(left.Items), err)
+	}
+}
+
+// TestCreateOnUpdate: for some kinds an update makes what isn't there.
+func TestCreateOnUpdate(t *testing.T) {
+	c := start(t)
+	const endpoints = "/api/v1/namespaces/default/endpoints/web"
+	body := `{"metadata":{"name":"web","resourceVersion":"1"},"subsets":[]}` // the version of one that is gone
+	if code, _, answer := c.call(c.http(), "PUT", endpoints+"?dryRun=All", body); code != 201 {
+		t.Error(code, answer)
+	}
+	code, header, answer := c.call(c.http(), "PUT", endpoints, body)
+	if code != 201 || !strings.Contains(answer, `"uid":`) {
+		t.Error(code, answer)
+	}
+	const deprecated = `299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"`
+	if got := header.Values("Warning"); !slices.Equal(got, []string{deprecated}) {
+		t.Errorf("warnings %q", got)
+	}
+	if code, _, answer := c.call(c.http(), "PUT", endpoints, body); code != 409 {
+		t.Error(code, answer)
+	}
+	if code, _, answer := c.call(c.http(), "PUT", strings.Replace(endpoints, "default", "nowhere", 1), body); code != 404 {
+		t.Error(code, answer)
+	}
+}
+
+// TestCompletedRow: clients may leave out rows of Pods that are done.
+func TestCompletedRow(t *testing.T) {
+	c := start(t)
+	ctx, pods := t.Context(), c.client().CoreV1().Pods("default")
+	for name, phase := range map[string]corev1.PodPhase{"done": corev1.PodSucceeded, "runs": corev1.PodRunning} {
+		made, err := pods.Create(ctx, pod(name, "", "c"), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made.Status.Phase = phase
+		if _, err := pods.UpdateStatus(ctx, made, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _, body := c.call(c.http(), "GET", "/api/v1/namespaces/default/pods", "", "Accept: application/json;as=Table;v=v1;g=meta.k8s.io")
+	var table metav1.Table
+	if err := json.Unmarshal([]byte(body), &table); err != nil || len(table.Rows) != 2 {
+		t.Fatal(err, body)
+	}
+	want := []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: "Succeeded", Message: "The pod has completed successfully."}}
+	if done, runs := table.Rows[0].Conditions, table.Rows[1].Conditions; !slices.Equal(done, want) || len(runs) > 0 {
+		t.Errorf("done %v, runs %v", done, runs)
 	}
 }
 

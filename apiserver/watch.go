@@ -84,18 +84,16 @@ func watchTimeout(seconds *int64) time.Duration {
 	return minWatch + rand.N(minWatch)
 }
 
-// storeWatchOptions: without a resourceVersion, or with "0", a watch begins with ADDED
-// events of what is there; sendInitialEvents asks for them, and for a bookmark at
-// their end, explicitly.
+// storeWatchOptions: without a resourceVersion a watch begins with ADDED events of what
+// is there now, with "0" of what the cache has; sendInitialEvents asks for them, and
+// for a bookmark at their end, explicitly.
 func storeWatchOptions(c *call, o listOptions) store.WatchOptions {
-	initial := o.SendInitialEvents != nil && *o.SendInitialEvents
-	implied := o.SendInitialEvents == nil && o.revision == 0
 	return store.WatchOptions{
 		Namespace: c.namespace,
 		Name:      o.match.name(),
 		Revision:  o.revision,
-		Any:       implied,
-		Initial:   initial,
+		Any:       o.ResourceVersion == "0",
+		Initial:   o.SendInitialEvents != nil && *o.SendInitialEvents,
 	}
 }
 

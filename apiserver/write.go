@@ -57,18 +57,15 @@ func (h *handlers) succeed(ctx context.Context, res *resource, v view, namespace
 // admit allocates and validates, and says what to write.
 func (h *handlers) admit(res *resource, next, old api.Object, taken alloc.Taken, v view) (store.Write, error) {
 	w := store.Write{Object: next, TTL: res.kind.TTL}
-	var grantErr error
-	if v.grant != nil {
-		var g alloc.Grant
-		g, grantErr = v.grant(next, old, taken)
+	if v.grant != nil { // first: what is allocated is checked as well
+		g, err := v.grant(next, old, taken)
+		if err != nil {
+			return w, err
+		}
 		w.Claim, w.Release = g.Claim, g.Release
 	}
-	// What the client did wrong is more to the point than what could not be allocated.
 	if errs := v.check(next, old); len(errs) > 0 {
 		return w, invalid(res.kind, next.GetName(), errs)
-	}
-	if grantErr != nil {
-		return w, grantErr
 	}
 	if old != nil && finished(next) {
 		return remove(old), nil
@@ -131,7 +128,11 @@ func sameObject(res *resource, body, old api.Object) error {
 		return apierrors.NewConflict(gr, old.GetName(),
 			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
 	}
-	if rv := body.GetResourceVersion(); rv != "" && rv != old.GetResourceVersion() {
+	switch rv := body.GetResourceVersion(); {
+	case rv == "" && res.kind.Conditional:
+		return invalid(res.kind, old.GetName(), field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
+	case rv != "" && rv != old.GetResourceVersion():
 		return apierrors.NewConflict(gr, old.GetName(), errors.New(modified))
 	}
 	return nil

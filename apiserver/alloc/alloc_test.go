@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+
+	"orrery.example.org/api"
 )
 
 func single(t *testing.T) *Allocator { return must(t, []string{"10.96.0.0/12"}, "30000-32767") }
@@ -19,6 +22,17 @@ func must(t *testing.T, cidrs []string, ports string) *Allocator {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// assign does what a create or an update does: prepare, then allocate.
+func assign(a *Allocator, next, old *corev1.Service, taken Taken) (Grant, error) {
+	kind := api.ByResource("", "services")
+	if old == nil {
+		kind.PrepareForCreate(next)
+	} else {
+		kind.PrepareForUpdate(next, old)
+	}
+	return a.Assign(next, old, taken)
 }
 
 // svc makes a Service; words are "nodeport", "lb", "external", "local", "headless".
@@ -39,8 +53,8 @@ func svc(words string, ports ...int32) *corev1.Service {
 			s.Spec.ClusterIP = corev1.ClusterIPNone
 		}
 	}
-	for _, p := range ports {
-		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Protocol: corev1.ProtocolTCP, Port: p})
+	for i, p := range ports {
+		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: fmt.Sprint("p", i), Protocol: corev1.ProtocolTCP, Port: p})
 	}
 	return s
 }
@@ -58,7 +72,7 @@ func TestCreate(t *testing.T) {
 		{"load balancer, local", svc("lb local", 80), map[string]int{"clusterips/": 1, "nodeports/": 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			g, err := single(t).Assign(c.in, nil, nil)
+			g, err := assign(single(t), c.in, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +93,7 @@ func TestCreate(t *testing.T) {
 func TestSharedNodePort(t *testing.T) {
 	s := svc("nodeport", 53, 53)
 	s.Spec.Ports[1].Protocol = corev1.ProtocolUDP
-	g, err := single(t).Assign(s, nil, nil)
+	g, err := assign(single(t), s, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +132,7 @@ func TestRequests(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := svc("nodeport", 80)
 			c.set(s)
-			_, err := single(t).Assign(s, nil, Taken{c.taken: true})
+			_, err := assign(single(t), s, nil, Taken{c.taken: true})
 			if (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -129,7 +143,7 @@ func TestRequests(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	created := func(words string, ports ...int32) *corev1.Service {
 		s := svc(words, ports...)
-		if _, err := single(t).Assign(s, nil, nil); err != nil {
+		if _, err := assign(single(t), s, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		return s
@@ -150,14 +164,14 @@ func TestUpdate(t *testing.T) {
 		{"to node port", plain, svc("nodeport", 80), []string{ip(plain)}, nil, 1},
 		{"to cluster ip", node, svc("", 80), []string{ip(node)}, []string{port(node)}, 0},
 		{"to external name", node, svc("external"), nil, []string{ip(node), port(node)}, 0},
-		{"another port", node, svc("nodeport", 81), []string{ip(node)}, []string{port(node)}, 1},
+		{"another port of the same name", node, svc("nodeport", 81), []string{ip(node), port(node)}, nil, 0},
 		{"a second port", node, svc("nodeport", 80, 443), []string{ip(node), port(node)}, nil, 1},
 		{"policy to cluster", local, svc("lb", 80), []string{ip(local), port(local)}, []string{portName(local.Spec.HealthCheckNodePort)}, 0},
 		{"from external name", svc("external"), svc("", 80), nil, nil, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := c.old.DeepCopy()
-			g, err := single(t).Assign(c.next, c.old, nil)
+			g, err := assign(single(t), c.next, c.old, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,7 +199,7 @@ func TestDualStack(t *testing.T) {
 	a := must(t, []string{"10.96.0.0/12", "fd00:10:96::/112"}, "30000-32767")
 	s := svc("", 80)
 	s.Spec.IPFamilyPolicy = new(corev1.IPFamilyPolicyPreferDualStack)
-	if _, err := a.Assign(s, nil, nil); err != nil {
+	if _, err := assign(a, s, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.Spec.ClusterIPs) != 2 || FamilyOf(netip.MustParseAddr(s.Spec.ClusterIPs[1])) != corev1.IPv6Protocol {
@@ -193,7 +207,7 @@ func TestDualStack(t *testing.T) {
 	}
 	one := s.DeepCopy()
 	one.Spec.IPFamilyPolicy = new(corev1.IPFamilyPolicySingleStack)
-	g, err := a.Assign(one, s, nil)
+	g, err := assign(a, one, s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +221,7 @@ func TestFull(t *testing.T) {
 	a := must(t, []string{"10.0.0.0/28"}, "30000-30019")
 	taken := Taken{}
 	for range 14 {
-		g, err := a.Assign(svc("nodeport", 80), nil, taken)
+		g, err := assign(a, svc("nodeport", 80), nil, taken)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,11 +232,11 @@ func TestFull(t *testing.T) {
 			taken[name] = true
 		}
 	}
-	if _, err := a.Assign(svc("", 80), nil, taken); err == nil || !strings.Contains(err.Error(), "failed to allocate a serviceIP: range is full") {
+	if _, err := assign(a, svc("", 80), nil, taken); err == nil || !strings.Contains(err.Error(), "failed to allocate a serviceIP: range is full") {
 		t.Errorf("got %v", err)
 	}
 	headless := svc("headless nodeport", 1, 2, 3, 4, 5, 6)
-	if _, err := a.Assign(headless, nil, taken); err != nil {
+	if _, err := assign(a, headless, nil, taken); err != nil {
 		t.Errorf("six ports are left: %v", err)
 	}
 	if _, err := a.ports.pick(Taken{}); err != nil {

@@ -3,92 +3,21 @@ package alloc
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"orrery.example.org/api"
 )
-
-// inherit keeps what a client that updates a Service need not send: values that were
-// given to it and that its type still wants. It drops what its type no longer wants.
-func inherit(next, old *corev1.Service) {
-	n, o := &next.Spec, &old.Spec
-	if n.Type != corev1.ServiceTypeExternalName && o.Type != corev1.ServiceTypeExternalName {
-		if n.ClusterIP == "" && len(n.ClusterIPs) == 0 {
-			n.ClusterIP, n.ClusterIPs = o.ClusterIP, slices.Clone(o.ClusterIPs)
-		}
-		if n.IPFamilyPolicy == nil && len(n.IPFamilies) == 0 {
-			n.IPFamilies = slices.Clone(o.IPFamilies)
-		}
-	}
-	switch n.Type {
-	case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
-		inheritNodePorts(n, o)
-		if NeedsHealthCheck(next) && NeedsHealthCheck(old) && n.HealthCheckNodePort == 0 {
-			n.HealthCheckNodePort = o.HealthCheckNodePort
-		}
-	default:
-		dropUnchangedNodePorts(n, o)
-	}
-	if !NeedsHealthCheck(next) && n.HealthCheckNodePort == o.HealthCheckNodePort {
-		n.HealthCheckNodePort = 0
-	}
-}
-
-type portKey struct {
-	protocol corev1.Protocol
-	port     int32
-}
-
-// inheritNodePorts gives a port that comes without node port the one it had.
-func inheritNodePorts(n, o *corev1.ServiceSpec) {
-	had := map[portKey]int32{}
-	for _, p := range o.Ports {
-		had[portKey{p.Protocol, p.Port}] = p.NodePort
-	}
-	asked := map[int32]bool{}
-	for _, p := range n.Ports {
-		asked[p.NodePort] = true
-	}
-	for i := range n.Ports {
-		p := &n.Ports[i]
-		if port := had[portKey{p.Protocol, p.Port}]; p.NodePort == 0 && !asked[port] {
-			p.NodePort = port
-		}
-	}
-}
-
-// dropUnchangedNodePorts removes the node ports from a Service that stops having
-// any, unless the client set new ones: then validation complains.
-func dropUnchangedNodePorts(n, o *corev1.ServiceSpec) {
-	had := map[int32]bool{}
-	for _, p := range o.Ports {
-		had[p.NodePort] = true
-	}
-	for i := range n.Ports {
-		if had[n.Ports[i].NodePort] {
-			n.Ports[i].NodePort = 0
-		}
-	}
-}
 
 // families settles ipFamilyPolicy and ipFamilies: one family unless the client asks
 // for two and the cluster has them.
 func (a *Allocator) families(next, old *corev1.Service) error {
 	spec := &next.Spec
-	if spec.Type == corev1.ServiceTypeExternalName {
-		if old != nil && old.Spec.Type != corev1.ServiceTypeExternalName {
-			spec.ClusterIP, spec.ClusterIPs, spec.IPFamilies, spec.IPFamilyPolicy = "", nil, nil, nil
-		}
+	if !api.ServiceNeedsClusterIP(next) {
 		return nil
 	}
-	if len(spec.ClusterIPs) == 0 && spec.ClusterIP != "" {
-		spec.ClusterIPs = []string{spec.ClusterIP}
-	}
-	if spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
-		spec.ClusterIP = spec.ClusterIPs[0]
-	}
-	bare := headless(next) && len(spec.Selector) == 0 // no selector: whoever writes its endpoints decides
+	bare := api.ServiceIsHeadless(next) && len(spec.Selector) == 0 // no selector: whoever writes its endpoints decides
 	a.defaultPolicy(next, old, bare)
 	policy := *spec.IPFamilyPolicy
 	if policy == corev1.IPFamilyPolicySingleStack && old != nil {

@@ -8,17 +8,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"orrery.example.org/api"
 )
 
 var service = corev1.SchemeGroupVersion.WithKind("Service").GroupKind()
 
-// Assign fills in what next lacks: IP families, ClusterIPs, node ports and the
-// health check's port. What old (nil on create) already has and next still needs is
-// kept. The Grant says what to take and what to give back.
+// Assign fills in what next still lacks after api's PrepareForCreate or, with what was
+// kept of old, PrepareForUpdate: IP families, ClusterIPs, node ports and the health
+// check's port. The Grant says what to take and what to give back.
 func (a *Allocator) Assign(next, old *corev1.Service, taken Taken) (Grant, error) {
-	if old != nil {
-		inherit(next, old)
-	}
 	if err := a.families(next, old); err != nil {
 		return Grant{}, err
 	}
@@ -42,7 +41,7 @@ func Names(s *corev1.Service) []string {
 		return nil
 	}
 	var names []string
-	if s.Spec.Type != corev1.ServiceTypeExternalName && !headless(s) {
+	if api.ServiceNeedsClusterIP(s) && !api.ServiceIsHeadless(s) {
 		for _, ip := range s.Spec.ClusterIPs {
 			names = append(names, ipName(canonical(ip)))
 		}
@@ -83,7 +82,7 @@ type wish struct {
 
 func (w *wish) clusterIPs() error {
 	spec := &w.svc.Spec
-	if spec.Type == corev1.ServiceTypeExternalName || headless(w.svc) {
+	if !api.ServiceNeedsClusterIP(w.svc) || api.ServiceIsHeadless(w.svc) {
 		return nil
 	}
 	for i, family := range spec.IPFamilies {
@@ -134,7 +133,7 @@ func (w *wish) nodePorts() error {
 			return invalid(w.svc, field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), p.NodePort, err.Error()))
 		}
 	}
-	if b := spec.AllocateLoadBalancerNodePorts; spec.Type == corev1.ServiceTypeLoadBalancer && b != nil && !*b {
+	if !api.ServiceNeedsNodePort(w.svc) {
 		return nil // requests are honoured, nothing else is given
 	}
 	for i := range spec.Ports {
@@ -166,7 +165,7 @@ func (w *wish) used(i int, nodePort int32) bool {
 
 func (w *wish) healthCheck() error {
 	spec := &w.svc.Spec
-	if !NeedsHealthCheck(w.svc) {
+	if !api.ServiceNeedsHealthCheckNodePort(w.svc) {
 		return nil
 	}
 	if p := spec.HealthCheckNodePort; p != 0 {
@@ -197,14 +196,6 @@ func (w *wish) pickPort() (int32, error) {
 	}
 	return w.ports.pick(taken)
 }
-
-// NeedsHealthCheck says whether load balancers probe the nodes for this Service.
-func NeedsHealthCheck(s *corev1.Service) bool {
-	return s.Spec.Type == corev1.ServiceTypeLoadBalancer &&
-		s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-}
-
-func headless(s *corev1.Service) bool { return s.Spec.ClusterIP == corev1.ClusterIPNone }
 
 // canonical makes two spellings of an IPv6 address one name.
 func canonical(ip string) string {
