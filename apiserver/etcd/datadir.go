@@ -7,9 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -56,29 +53,6 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, err
 	}
 	return d, nil
-}
-
-// takeLock keeps a second process out. etcd locks its database too, but would wait
-// there for ever without a word.
-func takeLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(path, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock data directory %s: %w", path, err)
-		}
-		holder := make([]byte, 20)
-		n, _ := f.Read(holder)
-		return nil, fmt.Errorf("data directory %s is in use by another process (pid %s): stop it, or choose another directory",
-			path, strings.TrimSpace(string(holder[:n])))
-	}
-	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteString(strconv.Itoa(os.Getpid()) + "\n") // only there to be read in the message above
-	}
-	return f, nil
 }
 
 // check reads format.json, and writes the first one.
@@ -200,4 +174,4 @@ func writeSynced(path string, text []byte) error {
 }
 
 // close gives the directory back.
-func (d *dataDir) close() { d.lock.Close() }
+func (d *dataDir) close() { freeLock(d.lock) }

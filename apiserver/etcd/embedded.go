@@ -107,6 +107,9 @@ func prepare(ctx context.Context, ec embed.Config, fault *fault) error {
 
 // run starts a server and makes it lead.
 func run(ctx context.Context, ec embed.Config, fault *fault) (*embed.Etcd, error) {
+	if err := awaitLog(ctx, filepath.Join(ec.Dir, memberDir)); err != nil {
+		return nil, err
+	}
 	server, err := guarded(fault, func() (*embed.Etcd, error) { return embed.StartEtcd(&ec) })
 	if err != nil {
 		return nil, err

@@ -9,11 +9,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"orrery.example.org/host"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -163,6 +169,57 @@ func TestDirectoryInUse(t *testing.T) {
 	_, err := Start(t.Context(), Config{DataDir: dir}, quiet)
 	if err == nil || !strings.Contains(err.Error(), "in use") || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestLogOutlivesClose: a lock on the log that goes away in a moment is waited for, one
+// that stays is an error that says so.
+func TestLogOutlivesClose(t *testing.T) {
+	dir := t.TempDir()
+	start(t, dir).Close()
+	logs, err := filepath.Glob(filepath.Join(dir, memberDir, "wal", "*.wal"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal(logs, err)
+	}
+	held, err := fileutil.TryLockFile(logs[0], os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Start(t.Context(), Config{DataDir: dir}, quiet)
+	if err == nil || !strings.Contains(err.Error(), "is locked by another process") {
+		t.Errorf("while it is locked: %v", err)
+	}
+	time.AfterFunc(20*time.Millisecond, func() { _ = held.Close() })
+	start(t, dir).Close()
+}
+
+// TestStartBetweenForks: other parts of the process start programs all the time.
+func TestStartBetweenForks(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var forks sync.WaitGroup
+	defer forks.Wait()
+	defer cancel()
+	for range 2 {
+		forks.Go(func() {
+			for ctx.Err() == nil {
+				cmd := (*host.Host)(nil).Command(ctx, "true")
+				if os.Getuid() == 0 { // such a child shares our files for longer: it waits for its maps
+					id := []syscall.SysProcIDMap{{HostID: 0, Size: 1}}
+					cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: id, GidMappings: id}
+				}
+				_ = cmd.Run()
+			}
+		})
+	}
+	for range 10 {
+		dir := t.TempDir()
+		for range 2 {
+			m, err := Start(t.Context(), Config{DataDir: dir, UnsafeNoFsync: true}, quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Close()
+		}
 	}
 }
 
