@@ -63,11 +63,11 @@ func (s *Server) serve(g *errgroup.Group, listeners []net.Listener, handler http
 	return server
 }
 
-// gracePeriod is how long requests under way may take when the server stops.
+// gracePeriod is how long requests under way may take when the server is told to stop.
 const gracePeriod = 10 * time.Second
 
 // shutdown ends what would last for ever and waits for the rest.
-func (s *Server) shutdown(server *http.Server, h *handlers) {
+func (s *Server) shutdown(server *http.Server, h *handlers, grace time.Duration) {
 	close(h.stopping)
 	ctx, cancel := context.WithCancel(context.Background())
 	told := make(chan struct{})
@@ -82,8 +82,8 @@ func (s *Server) shutdown(server *http.Server, h *handlers) {
 	}()
 	select {
 	case <-idle:
-	case <-time.After(gracePeriod):
-		s.log.Warn("requests are cut off", "after", gracePeriod)
+	case <-time.After(grace):
+		s.log.Warn("requests are cut off", "after", grace)
 	}
 	cancel()
 	_ = server.Close()

@@ -158,17 +158,20 @@ func (s *Server) Run(ctx context.Context) error {
 	server := s.serve(g, listeners, h.routes())
 	g.Go(func() error { return s.boot(background, objects, h, advertise, started) })
 
+	grace := gracePeriod
 	select {
 	case <-ctx.Done():
 	case <-background.Done(): // one of the above has failed; g.Wait says why
 	case <-member.Failed():
+		grace = 0 // requests under way wait for what will not come
 	}
-	s.shutdown(server, h)
+	s.shutdown(server, h, grace)
 	stop()
-	if err := g.Wait(); err != nil {
-		return err
+	err = g.Wait()
+	if cause := member.Err(); cause != nil {
+		return cause
 	}
-	return member.Err()
+	return err
 }
 
 // boot waits for the store, makes the cluster's own objects, says that the server is

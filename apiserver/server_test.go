@@ -29,6 +29,7 @@ type cluster struct {
 	url    string
 	admin  *rest.Config
 	server *Server
+	done   chan error // what Run returns
 	stop   func()
 }
 
@@ -71,6 +72,7 @@ func (c *cluster) boot(change ...func(*Config)) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	c.done = done
 	go func() { done <- c.server.Run(ctx) }()
 	select {
 	case <-c.server.Ready():
