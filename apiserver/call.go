@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/gorilla/mux"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,6 +32,7 @@ type handlers struct {
 	metrics  *metrics
 	started  <-chan struct{} // closed when the cluster's own objects exist
 	stopping chan struct{}   // closed when long requests should end
+	stall    time.Duration   // how long a client may not read
 	gate     sync.RWMutex    // read-locked by every request, hijacked connections included
 	log      *slog.Logger
 }

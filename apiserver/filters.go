@@ -28,7 +28,7 @@ func (h *handlers) record(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &auth.Attributes{Path: r.URL.Path}
 		r = r.WithContext(context.WithValue(r.Context(), attributesKey{}, a))
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, patience: newPatience(w, h.stall)}
 		start := time.Now()
 		if !h.gate.TryRLock() {
 			h.fail(w, r, apierrors.NewServiceUnavailable("the API server is shutting down"))
@@ -46,6 +46,7 @@ func (h *handlers) record(next http.Handler) http.Handler {
 				}
 			}
 			done(a, rec.code(), time.Since(start), r)
+			rec.end()
 			if p != nil {
 				panic(http.ErrAbortHandler) // half an answer is out: only cutting it off is honest
 			}
@@ -110,10 +111,12 @@ func errForbidden(a *auth.Attributes, reason string) error {
 		fmt.Errorf("User %q cannot %s resource %q in API group %q%s%s", a.User.Name, a.Verb, resource, a.Group, scope, reason))
 }
 
-// recorder remembers the status of the answer.
+// recorder remembers the status of the answer, and doesn't wait for ever for a client
+// that doesn't read it.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	patience *patience
+	status   int
 }
 
 func (w *recorder) WriteHeader(code int) {
@@ -123,11 +126,22 @@ func (w *recorder) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
-func (w *recorder) Write(b []byte) (int, error) {
+func (w *recorder) Write(b []byte) (n int, err error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	return w.ResponseWriter.Write(b)
+	err = w.patience.during(func() error {
+		n, err = w.ResponseWriter.Write(b)
+		return err
+	})
+	return n, err
+}
+
+// end comes after the last Write; a hijacked connection is no longer ours.
+func (w *recorder) end() {
+	if w.status != http.StatusSwitchingProtocols {
+		w.patience.end()
+	}
 }
 
 func (w *recorder) code() int {
@@ -140,8 +154,11 @@ func (w *recorder) code() int {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Flush implements http.Flusher, which httputil.ReverseProxy asks for.
-func (w *recorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+// FlushError is what http.ResponseController looks for, and Flush httputil.ReverseProxy.
+func (w *recorder) FlushError() error { return w.patience.during(w.patience.control.Flush) }
+
+// Flush implements http.Flusher.
+func (w *recorder) Flush() { _ = w.FlushError() }
 
 // Hijack hands the connection to whoever upgrades it.
 func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {

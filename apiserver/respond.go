@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
@@ -129,11 +130,13 @@ func write(w http.ResponseWriter, r *http.Request, code int, m media, pieces [][
 	}
 	h.Set("Content-Length", strconv.Itoa(size))
 	w.WriteHeader(code)
+	out := bufio.NewWriterSize(w, min(size, 64<<10)) // the pieces of a list are many and small
 	for _, p := range pieces {
-		if _, err := w.Write(p); err != nil {
+		if _, err := out.Write(p); err != nil {
 			return nil
 		}
 	}
+	_ = out.Flush()
 	return nil
 }
 

@@ -50,6 +50,7 @@ func (s *Server) serve(g *errgroup.Group, listeners []net.Listener, handler http
 		TLSConfig:         s.tls,
 		ReadHeaderTimeout: 32 * time.Second, // upstream's, against clients that never finish asking
 		IdleTimeout:       90 * time.Second,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: s.stall},        // patience resets streams, this a dead connection
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // other people's failed handshakes
 	}
 	for _, ln := range listeners {

@@ -79,12 +79,13 @@ type Server struct {
 	log   *slog.Logger
 	alloc *alloc.Allocator
 	tls   *tls.Config
+	stall time.Duration
 	ready chan struct{}
 }
 
 // New checks the configuration. It starts nothing.
 func New(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, log: cfg.Log, ready: make(chan struct{})}
+	s := &Server{cfg: cfg, log: cfg.Log, stall: stallTimeout, ready: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -209,6 +210,7 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 		authz:     s.cfg.Authorizer,
 		metrics:   newMetrics(),
 		started:   started,
+		stall:     s.stall,
 		stopping:  make(chan struct{}),
 		log:       s.log,
 	}

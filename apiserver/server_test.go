@@ -31,6 +31,8 @@ type cluster struct {
 	server *Server
 	done   chan error // what Run returns
 	stop   func()
+
+	tune func(*Server) // before Run; may be nil
 }
 
 // start runs a server on a free port of 127.0.0.1 until the test ends.
@@ -69,6 +71,9 @@ func (c *cluster) boot(change ...func(*Config)) {
 	}
 	if c.server, err = New(cfg); err != nil {
 		t.Fatal(err)
+	}
+	if c.tune != nil {
+		c.tune(c.server)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
