@@ -342,3 +342,21 @@ func TestPodWarnings(t *testing.T) {
 		t.Errorf("warnings:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// TestNameWarnings: who names a Pod, or what makes Pods, with dots is told so once.
+func TestNameWarnings(t *testing.T) {
+	const rest = ", which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"
+	for kind, use := range map[*Kind]string{
+		pods: "the Pod's hostname", deployments: "Pod names and hostnames", replicaSets: "Pod names and hostnames",
+	} {
+		o := kind.Storage().New()
+		o.SetName("web.example")
+		if got, want := kind.Warnings(o), []string{"metadata.name: this is used in " + use + rest}; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q", kind.Resource, got)
+		}
+		o.SetResourceVersion("1")
+		if got := kind.Warnings(o); len(got) > 0 {
+			t.Errorf("%s, updated: %q", kind.Resource, got)
+		}
+	}
+}

@@ -132,6 +132,9 @@ func TestInvalidServices(t *testing.T) {
 		}, []string{
 			"spec.allocateLoadBalancerNodePorts: Forbidden: may only be used when `type` is 'LoadBalancer'",
 			"spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
+		{"health checks without a port", func(s *corev1.Service) { // allocation comes before the check
+			s.Spec.Type, s.Spec.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal
+		}, []string{"spec.healthCheckNodePort: Invalid value: 0: must be between 1 and 65535, inclusive"}},
 		{"traffic policies", func(s *corev1.Service) {
 			s.Spec.ExternalTrafficPolicy, s.Spec.InternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal, ptr(corev1.ServiceInternalTrafficPolicy("Near"))
 			s.Spec.TrafficDistribution, s.Spec.HealthCheckNodePort = ptr("Far"), 30000

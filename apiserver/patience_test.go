@@ -19,16 +19,19 @@ import (
 
 const briefStall = 200 * time.Millisecond
 
-// impatient is a server under test that waits for no client for long.
-func impatient(c *cluster) { c.tune = func(s *Server) { s.stall = briefStall } }
+// impatient starts a server that waits for no client for long.
+func impatient(t *testing.T) *cluster {
+	c := start(t)
+	c.stop()
+	c.tune = func(s *Server) { s.stall = briefStall }
+	c.boot()
+	return c
+}
 
 // TestClientThatDoesNotRead: watches and lists whose client has stopped reading end, over
 // HTTP/1.1 and over HTTP/2; other requests on the same HTTP/2 connection go on.
 func TestClientThatDoesNotRead(t *testing.T) {
-	c := start(t)
-	c.stop()
-	impatient(c)
-	c.boot()
+	c := impatient(t)
 	maps := c.client().CoreV1().ConfigMaps("default")
 	big := map[string]string{"a": strings.Repeat("x", 900_000)}
 	for i := range 20 { // more than the buffers of a connection hold
@@ -84,10 +87,7 @@ func serving(verb string) int {
 // TestIdleWatchLasts: a watch on which nothing happens for longer than a client may stall
 // is in nobody's way, and what comes after that arrives.
 func TestIdleWatchLasts(t *testing.T) {
-	c := start(t)
-	c.stop()
-	impatient(c)
-	c.boot()
+	c := impatient(t)
 	maps := c.client().CoreV1().ConfigMaps("default")
 	if _, err := maps.Create(t.Context(), configMap("a", nil), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

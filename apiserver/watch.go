@@ -42,7 +42,7 @@ func (h *handlers) watch(c *call) error {
 	timeout := time.NewTimer(watchTimeout(o.TimeoutSeconds))
 	defer timeout.Stop()
 
-	w, err := c.objects.Watch(c.ctx(), storeWatchOptions(c, o))
+	w, err := c.follow(o)
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		s.start()
 		return s.fail(err) // 410: the client must list anew
@@ -84,17 +84,25 @@ func watchTimeout(seconds *int64) time.Duration {
 	return minWatch + rand.N(minWatch)
 }
 
-// storeWatchOptions: without a resourceVersion a watch begins with ADDED events of what
-// is there now, with "0" of what the cache has; sendInitialEvents asks for them, and
-// for a bookmark at their end, explicitly.
-func storeWatchOptions(c *call, o listOptions) store.WatchOptions {
-	return store.WatchOptions{
+// follow starts the store's watch. Without a resourceVersion it begins with ADDED events
+// of what is there now, with "0" of what the cache has. sendInitialEvents=true asks for
+// them explicitly, and for a bookmark at their end; false declines them.
+func (c *call) follow(o listOptions) (*store.Watcher, error) {
+	w := store.WatchOptions{
 		Namespace: c.namespace,
 		Name:      o.match.name(),
 		Revision:  o.revision,
 		Any:       o.ResourceVersion == "0",
 		Initial:   o.SendInitialEvents != nil && *o.SendInitialEvents,
 	}
+	if o.SendInitialEvents != nil && !w.Initial && w.Revision == 0 {
+		now, err := c.objects.List(c.ctx(), store.ListOptions{Limit: 1, AnyRevision: w.Any})
+		if err != nil {
+			return nil, err
+		}
+		w.Revision = now.Revision
+	}
+	return c.objects.Watch(c.ctx(), w)
 }
 
 // notice writes what the client should see of a notice, if anything.

@@ -163,13 +163,25 @@ func TestInitialEvents(t *testing.T) {
 		t.Errorf("the initial events end with %s %v", mark.Type, mark.Object)
 	}
 
-	plain, err := maps.Watch(ctx, metav1.ListOptions{})
+	for _, version := range []string{"", "0"} {
+		plain, err := maps.Watch(ctx, metav1.ListOptions{ResourceVersion: version})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer plain.Stop()
+		expectEvent(t, plain, watch.Added, "a")
+		expectEvent(t, plain, watch.Added, "b")
+	}
+
+	declined, err := maps.Watch(ctx, metav1.ListOptions{SendInitialEvents: new(false), ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer plain.Stop()
-	expectEvent(t, plain, watch.Added, "a")
-	expectEvent(t, plain, watch.Added, "b")
+	defer declined.Stop()
+	if _, err := maps.Create(ctx, configMap("c", nil), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	expectEvent(t, declined, watch.Added, "c")
 }
 
 // TestInformers: client-go's informers sync and follow, typed and dynamic.
