@@ -69,10 +69,9 @@ func newRootCommand(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   name,
 		Short: "ctl drives an Orrery cluster",
-		Long: templates.LongDesc(`
-			ctl drives an Orrery cluster: a small working model of Kubernetes Services.
+		Long: `ctl drives an Orrery cluster: a small working model of Kubernetes Services.
 
-			Start a lab with "ctl up", then use kubectl's verbs, e.g. "ctl get nodes".`),
+Start a lab with "ctl up", then look around: "ctl get nodes".`,
 		Run:              func(cmd *cobra.Command, _ []string) { _ = cmd.Help() },
 		PersistentPreRun: func(*cobra.Command, []string) { rest.SetDefaultWarningHandler(warnings) },
 		PersistentPostRunE: func(*cobra.Command, []string) error {

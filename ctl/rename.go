@@ -4,6 +4,7 @@ import (
 	"regexp"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // kubectlWord is kubectl as the name of the program. It does not match annotations
@@ -15,6 +16,9 @@ func rename(cmd *cobra.Command) {
 	for _, text := range []*string{&cmd.Use, &cmd.Short, &cmd.Long, &cmd.Example} {
 		*text = kubectlWord.ReplaceAllString(*text, "${1}"+name+"${2}")
 	}
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		f.Usage = kubectlWord.ReplaceAllString(f.Usage, "${1}"+name+"${2}")
+	})
 	for _, c := range cmd.Commands() {
 		rename(c)
 	}
