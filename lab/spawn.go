@@ -123,11 +123,7 @@ func start(c Config, o SpawnOptions, p *Process, reportTo, lock *os.File) (*exec
 	if err := lock.Truncate(0); err != nil {
 		return nil, fmt.Errorf("empty the lab's lock: %w", err)
 	}
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{"orrery-lab", c.State.Name}
-	cmd.Env = append(os.Environ(), childEnv+"="+string(config))
-	cmd.Stdout, cmd.Stderr = o.Output, o.Output
-	cmd.ExtraFiles = []*os.File{reportTo, lock}
+	files := []*os.File{reportTo, lock}
 	if o.Tied {
 		theirs, ours, err := os.Pipe()
 		if err != nil {
@@ -135,16 +131,20 @@ func start(c Config, o SpawnOptions, p *Process, reportTo, lock *os.File) (*exec
 		}
 		defer theirs.Close()
 		p.alive = ours
-		cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
+		files = append(files, theirs)
 	}
-	cmd.SysProcAttr = namespaces(os.Geteuid() == 0)
-	err = cmd.Start()
+	execute := func(attr *syscall.SysProcAttr) (*exec.Cmd, error) {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Args = []string{"orrery-lab", c.State.Name}
+		cmd.Env = append(os.Environ(), childEnv+"="+string(config))
+		cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = o.Output, o.Output, files
+		cmd.SysProcAttr = attr
+		return cmd, cmd.Start()
+	}
+	cmd, err := execute(namespaces(os.Geteuid() == 0))
 	if errors.Is(err, syscall.EPERM) && os.Geteuid() == 0 {
 		// Root without CAP_SYS_ADMIN, as in a container: try as any user would.
-		retry := *cmd
-		retry.SysProcAttr = namespaces(false)
-		cmd = &retry
-		err = cmd.Start()
+		cmd, err = execute(namespaces(false))
 	}
 	if err != nil {
 		return nil, denied("start the lab in namespaces of its own", err)
