@@ -119,7 +119,7 @@ func validateSessionAffinity(spec *corev1.ServiceSpec, at *field.Path) field.Err
 }
 
 // validateClusterIPs checks clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy
-// against each other. All may still be empty: allocation fills them in.
+// against each other. Empty ones pass, as upstream: giving them is allocation's duty.
 func validateClusterIPs(s *corev1.Service) field.ErrorList {
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil

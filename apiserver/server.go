@@ -10,7 +10,7 @@
 // Read server.go (the boot order), routes.go (the paths), filters.go and call.go (the
 // life of a request), then a verb: get.go, watch.go (the life of a watch), create.go
 // with write.go (the life of a write), delete.go with deletion.go. form.go says how
-// objects become bytes.
+// objects become bytes, patience.go what happens if nobody reads them.
 //
 // Left out: server-side apply, admission webhooks, custom resources, aggregation,
 // audit, priority and fairness, and proxies to nodes, Pods and Services.
