@@ -55,6 +55,6 @@ func (p *patience) lose() {
 	}
 }
 
-// end bounds the last write, which net/http does after us. It takes the deadline back
-// before the connection's next request.
+// end bounds the last write, which net/http does after us; before the connection's next
+// request it takes the deadline back.
 func (p *patience) end() { _ = p.control.SetWriteDeadline(time.Now().Add(p.limit)) }
