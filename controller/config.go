@@ -17,6 +17,9 @@ type Config struct {
 	// Client reaches the API server.
 	Client *rest.Config `mapstructure:"-"`
 	Log    *slog.Logger `mapstructure:"-"`
+	// RootCA is the certificate, in PEM, by which Pods know the API server. It is
+	// published in every namespace; none is if it is empty.
+	RootCA []byte `mapstructure:"-"`
 
 	// ClusterCIDR is what the nodes' Pod ranges are cut from: one CIDR, or one of each
 	// family with a comma between them.

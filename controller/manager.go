@@ -41,6 +41,7 @@ import (
 	"orrery.example.org/controller/replicaset"
 	"orrery.example.org/controller/resources"
 	"orrery.example.org/controller/scheduler"
+	"orrery.example.org/controller/serviceaccount"
 )
 
 // nodeSyncs is how many nodes, and Pods to evict, are worked on at once. Upstream has
@@ -135,6 +136,7 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 		}},
 		{nodeSyncs, func(e loop.Env) (Loop, error) { return nodelifecycle.NewEvictor(e) }},
 		{1, func(e loop.Env) (Loop, error) { return podgc.New(e, podgc.Quarantine) }},
+		{1, func(e loop.Env) (Loop, error) { return serviceaccount.New(e, catalog, c.RootCA) }},
 		{c.ConcurrentNamespaceSyncs, func(e loop.Env) (Loop, error) { return namespace.New(e, catalog), nil }},
 		{c.ConcurrentGCSyncs, func(e loop.Env) (Loop, error) { return garbagecollector.New(e, catalog), nil }},
 	} {

@@ -92,7 +92,7 @@ func serveController() *cobra.Command {
 			if c.Client, err = c.client(); err != nil {
 				return nil, err
 			}
-			c.Log = log
+			c.Log, c.RootCA = log, c.Client.CAData
 			manager, err := controller.New(c.Config)
 			if err != nil {
 				return nil, err

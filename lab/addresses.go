@@ -55,6 +55,14 @@ func listenLoopback(ctx context.Context, c Config) (net.Listener, error) {
 	return ln, nil
 }
 
+// portNote says why the API is not where one would look for it.
+func (c *cluster) portNote() string {
+	if c.config.APIPort == 0 || strings.HasSuffix(c.url, fmt.Sprintf(":%d", c.config.APIPort)) {
+		return ""
+	}
+	return fmt.Sprintf(" (port %d is taken)", c.config.APIPort)
+}
+
 // await waits for a component, or for the end of the lab.
 func await(ctx context.Context, ready <-chan struct{}, what string) error {
 	select {

@@ -51,7 +51,7 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 	if err := c.startAPIServer(ctx, l); err != nil {
 		return c, err
 	}
-	done("API server on etcd", c.url)
+	done("API server on etcd", c.url+c.portNote())
 	if err := c.removeStaleNodes(ctx); err != nil {
 		return c, err
 	}
@@ -184,7 +184,7 @@ func (c *cluster) startControllers(context.Context) error {
 	if cfg.Client, err = c.client(c.fabric.hosts[controlPlane], pki.ControllerManager); err != nil {
 		return err
 	}
-	cfg.ClusterCIDR = podNetwork.String()
+	cfg.ClusterCIDR, cfg.RootCA = podNetwork.String(), c.ca.PEM
 	cfg.Log = c.logger("controller")
 	manager, err := controller.New(cfg)
 	if err != nil {
