@@ -100,8 +100,8 @@ func lookupService(v *view, n *name) (found []record, exists bool) {
 	case svc == nil:
 		return nil, false
 	case svc.external != "":
-		if n.endpoint != "" {
-			return nil, false
+		if n.endpoint != "" || n.port != "" || n.protocol != "" {
+			return nil, false // it has neither endpoints nor ports
 		}
 		return []record{{cname: svc.external, service: svc}}, true
 	case svc.headless || n.endpoint != "":

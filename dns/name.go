@@ -54,14 +54,19 @@ func cutLast(s string) (rest, label string) {
 	return "", s
 }
 
-// dashed writes an address as the label that stands for it: 10-244-1-7, fd00-10--1.
+// dashed writes an address as the label that stands for it: 10-244-1-7, fd00-10--1. A
+// label must not end in a dash, so fd00:: is fd00--0.
 func dashed(addr netip.Addr) string {
-	return strings.Map(func(r rune) rune {
+	label := strings.Map(func(r rune) rune {
 		if r == '.' || r == ':' {
 			return '-'
 		}
 		return r
 	}, addr.String())
+	if strings.HasSuffix(label, "-") {
+		label += "0"
+	}
+	return label
 }
 
 // undashed reads such a label.

@@ -37,6 +37,7 @@ func TestParseName(t *testing.T) {
 func FuzzAddressNames(f *testing.F) {
 	f.Add([]byte{10, 244, 1, 7}, "10-244-1-7")
 	f.Add([]byte{0xfd, 0, 0, 0x10, 15: 7}, "fd00-10--7")
+	f.Add([]byte{0xfd, 15: 0}, "fd00--0")
 	f.Add([]byte{15: 1}, "--1")
 	f.Fuzz(func(t *testing.T, ip []byte, label string) {
 		if addr, ok := netip.AddrFromSlice(ip); ok {

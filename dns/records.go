@@ -37,7 +37,7 @@ const schemaTTL = 28800
 
 // answer answers a question. Whether a name without records of the wanted type exists
 // (NOERROR) or does not (NXDOMAIN) depends on the type here and there, in CoreDNS's way:
-// TXT and SOA questions never find out that a name is missing.
+// SOA questions never find out that a name is missing.
 func (r *resolver) answer(v *view, q dns.Question) answer {
 	qname := strings.ToLower(q.Name)
 	zone, ok := r.zoneOf(qname)
@@ -59,7 +59,9 @@ func (r *resolver) answer(v *view, q dns.Question) answer {
 	case dns.TypeTXT:
 		if relative == "dns-version" {
 			a.records = []dns.RR{&dns.TXT{Hdr: header(q.Name, dns.TypeTXT, schemaTTL), Txt: []string{schemaVersion}}}
+			break
 		}
+		_, exists = r.lookup(v, zone, relative)
 	case dns.TypePTR:
 		a.records, exists = r.ptr(v, q.Name, zone, relative)
 	case dns.TypeNS:
@@ -120,7 +122,7 @@ func (r *resolver) addresses(v *view, a *answer, q dns.Question, found []record)
 }
 
 // maxChain bounds the CNAME records of an answer.
-const maxChain = 7
+const maxChain = 10
 
 // follow adds the CNAME to a name of our own and what that name resolves to.
 func (r *resolver) follow(v *view, a *answer, q dns.Question, target string) {

@@ -136,7 +136,8 @@ var rows = []row{
 		is("external-to-external.testns.svc.cluster.local. 5 IN CNAME external-to-service.testns.svc.cluster.local.",
 			"external-to-service.testns.svc.cluster.local. 5 IN CNAME svc1.testns.svc.cluster.local.", "svc1.testns.svc.cluster.local. 5 IN A 10.0.0.1"), nil},
 	{"2.5 A of an ExternalName that leads nowhere", "external-to-missing.testns.svc.cluster.local. A", is(nodata), nil},
-	{"2.5 SRV of an ExternalName", "_http._tcp.external.testns.svc.cluster.local. SRV", is(nodata), nil},
+	{"2.5 SRV of an ExternalName", "external.testns.svc.cluster.local. SRV", is(nodata), nil},
+	{"2.5 a port of an ExternalName", "_http._tcp.external.testns.svc.cluster.local. SRV", is(nxdomain), nil},
 	{"2.5 an address as ExternalName", "external-address.testns.svc.cluster.local. A", is(nxdomain), nil},
 	{"2.5 an ExternalName that is its own", "itself.testns.svc.cluster.local. A", is(nodata), nil},
 	{"2.5 two ExternalNames that are each other's", "round.testns.svc.cluster.local. A", is(nodata), nil},
@@ -293,11 +294,11 @@ func TestLongChain(t *testing.T) {
 	ask := func(name string) answer {
 		return r.answer(v, dns.Question{Name: name + ".testns.svc.cluster.local.", Qtype: dns.TypeA, Qclass: dns.ClassINET})
 	}
-	if a := ask("g"); len(a.records) != 9 { // eight CNAMEs and the address
-		t.Errorf("a chain of eight: %v", a.records)
+	if a := ask("j"); len(a.records) != 12 { // eleven CNAMEs and the address
+		t.Errorf("a chain of eleven: %v", a.records)
 	}
-	if a := ask("h"); len(a.records) != 0 || a.rcode != dns.RcodeSuccess {
-		t.Errorf("a chain of nine: %v", a.records)
+	if a := ask("k"); len(a.records) != 0 || a.rcode != dns.RcodeSuccess {
+		t.Errorf("a chain of twelve: %v", a.records)
 	}
 }
 

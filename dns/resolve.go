@@ -50,8 +50,10 @@ func (s *Server) fallsThrough(a *answer) bool {
 }
 
 // outside says of a name outside the cluster, where there is no upstream, that it does
-// not exist. REFUSED would say so more strictly, and is what CoreDNS says, but the
-// resolver of musl takes it for a lost packet and waits for seconds; to this one all
+// not exist.
+//
+// Kubernetes: CoreDNS fails (SERVFAIL), and resolvers try again for seconds. REFUSED would
+// be the strict answer, but musl's resolver takes it for a lost packet; to this one all
 // agree at once. It is true as well: from here, that is all the world there is.
 func (s *Server) outside(q *query, m *dns.Msg) *dns.Msg {
 	if q.msg.Question[0].Name != "." {
