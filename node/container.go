@@ -34,6 +34,7 @@ type container struct {
 	console  *console.Console       // of the present run, or the last one
 	previous *console.Log           // of the run before
 	stopRun  func()                 // ends the present run; nil: none
+	present  *run                   // nil: none
 	changed  chan struct{}          // closed when the image was changed
 	probed   bool                   // what the readiness probe says
 	serving  bool                   // the program says that it can serve

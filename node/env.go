@@ -10,7 +10,7 @@ import (
 
 // environment is what a container's programs find in their environment: a few
 // variables that images set, then the container's own.
-func environment(pod *corev1.Pod, spec *corev1.Container, hostname, podIP, hostIP string) ([]string, error) {
+func environment(from source, spec *corev1.Container, hostname string) ([]string, error) {
 	names := []string{"PATH", "HOSTNAME", "HOME"}
 	values := map[string]string{
 		"PATH":     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -24,7 +24,7 @@ func environment(pod *corev1.Pod, spec *corev1.Container, hostname, podIP, hostI
 		return nil, fmt.Errorf("envFrom of container %s is not supported by this node", spec.Name)
 	}
 	for _, v := range spec.Env {
-		value, err := envValue(pod, v, values, podIP, hostIP)
+		value, err := envValue(from, v, values)
 		if err != nil {
 			return nil, err
 		}
@@ -40,43 +40,24 @@ func environment(pod *corev1.Pod, spec *corev1.Container, hostname, podIP, hostI
 	return env, nil
 }
 
-func envValue(pod *corev1.Pod, v corev1.EnvVar, known map[string]string, podIP, hostIP string) (string, error) {
+func envValue(from source, v corev1.EnvVar, known map[string]string) (string, error) {
 	if v.ValueFrom == nil {
 		return expand(v.Value, known), nil
 	}
 	if v.ValueFrom.FieldRef == nil {
 		return "", fmt.Errorf("variable %s: this node knows values from fieldRef only", v.Name)
 	}
-	return podField(pod, v.ValueFrom.FieldRef.FieldPath, podIP, hostIP)
+	return from.Field(v.ValueFrom.FieldRef.FieldPath)
 }
 
-// podField is the downward API.
-func podField(pod *corev1.Pod, path, podIP, hostIP string) (string, error) {
-	if field, key, ok := strings.Cut(strings.TrimSuffix(path, "']"), "['"); ok {
-		switch field {
-		case "metadata.labels":
-			return pod.Labels[key], nil
-		case "metadata.annotations":
-			return pod.Annotations[key], nil
-		}
+// valuesOf is an environment by name.
+func valuesOf(env []string) map[string]string {
+	values := make(map[string]string, len(env))
+	for _, variable := range env {
+		name, value, _ := strings.Cut(variable, "=")
+		values[name] = value
 	}
-	switch path {
-	case "metadata.name":
-		return pod.Name, nil
-	case "metadata.namespace":
-		return pod.Namespace, nil
-	case "metadata.uid":
-		return string(pod.UID), nil
-	case "spec.nodeName":
-		return pod.Spec.NodeName, nil
-	case "spec.serviceAccountName":
-		return pod.Spec.ServiceAccountName, nil
-	case "status.podIP", "status.podIPs":
-		return podIP, nil
-	case "status.hostIP", "status.hostIPs":
-		return hostIP, nil
-	}
-	return "", fmt.Errorf("unsupported fieldPath: %s", path)
+	return values
 }
 
 // expand replaces $(NAME) by the value of an earlier variable. An unknown name stays

@@ -8,6 +8,22 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// startProbes begins to probe a run. The returned channel is closed when all probing
+// has ended, after ctx was cancelled.
+func (c *container) startProbes(ctx context.Context, r *run) <-chan struct{} {
+	ended := make(chan struct{})
+	if c.spec.StartupProbe == nil && c.spec.ReadinessProbe == nil && c.spec.LivenessProbe == nil {
+		close(ended)
+		return ended
+	}
+	p := &prober{node: c.pod.node.cfg.Host, podIP: c.pod.address().String(), run: r}
+	go func() {
+		defer close(ended)
+		c.probeAll(ctx, p)
+	}()
+	return ended
+}
+
 // probeAll runs a container's probes: the startup probe first, alone, then the
 // others side by side.
 func (c *container) probeAll(ctx context.Context, p *prober) {

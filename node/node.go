@@ -8,7 +8,7 @@
 // flow the statuses of those Pods and of the Node, a Lease, Events, and the streams
 // of logs, exec, attach and port-forward on the node's own HTTPS port (node/server).
 //
-// Left out as yet: volumes, envFrom and references to ConfigMaps and Secrets, service
+// Left out as yet: envFrom and variables from ConfigMaps and Secrets, service
 // environment variables, hostPort, lifecycle hooks, ephemeral containers, gRPC probes,
 // resource limits, static Pods, adoption of processes after a restart.
 package node
@@ -42,6 +42,7 @@ type Node struct {
 	facts   facts // from here on set by Run, before the first Pod is handled
 	events  record.EventRecorder
 	network *network.Network
+	objects *objects
 	ready   chan struct{}
 
 	mu   sync.Mutex
@@ -70,6 +71,7 @@ func newNode(c Config, client kubernetes.Interface) *Node {
 		client:  client,
 		catalog: workload.NewCatalog(c.Images, c.Workloads...),
 		dns:     sandbox.DNS{Server: c.ClusterDNS, Domain: c.ClusterDomain, Node: readOrEmpty("/etc/resolv.conf")},
+		objects: &objects{client: client, watches: map[reference]*watch{}},
 		ready:   make(chan struct{}),
 		pods:    map[types.UID]*pod{},
 	}

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"orrery.example.org/node/network"
 	"orrery.example.org/node/sandbox"
 )
 
@@ -31,6 +29,9 @@ type pod struct {
 	working  bool       // guarded by node.mu
 	rejected *rejection // set before work
 
+	references map[reference]bool // ConfigMaps and Secrets that it is made of; never changes
+	refresh    chan struct{}      // holds a token when one of them changed, or the Pod's own fields
+
 	mu         sync.Mutex
 	object     *corev1.Pod // newest version known, from the watch or from a write of ours
 	gone       bool        // deleted from the API
@@ -45,6 +46,7 @@ func newPod(n *Node, object *corev1.Pod, addr netip.Addr) *pod {
 	p := &pod{
 		node: n, uid: object.UID, object: object, addr: addr, started: metav1.Now(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
+		references: references(object), refresh: make(chan struct{}, 1),
 	}
 	for _, spec := range object.Spec.InitContainers {
 		p.init = append(p.init, newContainer(p, spec, "initContainers", object.Status.InitContainerStatuses))
@@ -65,12 +67,21 @@ func (p *pod) latest() *corev1.Pod {
 // update takes in a version of the object, unless it is older than the known one:
 // the watch may lag behind what our own writes returned.
 func (p *pod) update(object *corev1.Pod) {
+	p.take(object)
+	poke(p.wake)
+}
+
+// take returns the newest version, which object may be.
+func (p *pod) take(object *corev1.Pod) *corev1.Pod {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if !olderThan(object, p.object) {
+		if !sameFields(object, p.object) {
+			poke(p.refresh)
+		}
 		p.object = object
 	}
-	p.mu.Unlock()
-	poke(p.wake)
+	return p.object
 }
 
 func (p *pod) setGone() {
@@ -174,9 +185,15 @@ func (p *pod) settle(ctx context.Context) {
 // run makes the sandbox and runs the containers until all have ended: by themselves
 // or because stop, and after the grace period kill, was cancelled.
 func (p *pod) run(stop, kill context.Context) {
-	if !p.setup(stop) {
+	defer p.followObjects(stop)()
+	if !p.setupVolumes(stop) || !p.setup(stop) {
 		return
 	}
+	refreshing, stopRefreshing := context.WithCancel(stop)
+	var refresher sync.WaitGroup
+	defer refresher.Wait()
+	defer stopRefreshing()
+	refresher.Go(func() { p.keepFresh(refreshing) })
 	var sidecars sync.WaitGroup
 	defer sidecars.Wait()
 	sidecarStop, stopSidecars := context.WithCancel(stop)
@@ -217,96 +234,6 @@ func (p *pod) announceStop() {
 			c.event(corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
 		}
 	}
-}
-
-// setup makes the sandbox, as often as it takes.
-func (p *pod) setup(ctx context.Context) bool {
-	for retry := pace(0); ; {
-		err := p.createSandbox()
-		if err == nil {
-			poke(p.wake)
-			return true
-		}
-		p.event(corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
-		if sleep(ctx, retry.next()) != nil {
-			return false
-		}
-	}
-}
-
-func (p *pod) createSandbox() (err error) {
-	object, n := p.latest(), p.node
-	if object.Spec.HostNetwork {
-		p.setSandbox(nil, n.addr)
-	} else if !p.address().IsValid() {
-		addr, err := n.network.Pool.Allocate()
-		if err != nil {
-			return err
-		}
-		p.setSandbox(nil, addr)
-	}
-	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
-	if object.Spec.HostNetwork {
-		hostname = n.cfg.Name
-	}
-	box, err := sandbox.Create(sandbox.Config{
-		Name:        podName(object),
-		Dir:         p.dir(),
-		Hostname:    hostname,
-		ResolvConf:  sandbox.ResolvConf(object, n.dns),
-		Hosts:       sandbox.Hosts(object, p.address(), n.cfg.ClusterDomain, readOrEmpty("/etc/hosts")),
-		HostNetwork: object.Spec.HostNetwork,
-		Node:        n.cfg.Host,
-	})
-	if err != nil {
-		return err
-	}
-	if !object.Spec.HostNetwork {
-		link := network.LinkName(string(p.uid))
-		if err := n.network.Attach(box.Host, link, p.address()); err != nil {
-			return errors.Join(err, n.network.Detach(link), box.Close())
-		}
-	}
-	p.setSandbox(box, p.address())
-	return nil
-}
-
-// teardown removes the namespaces, the link and the address. Logs stay until the
-// object is gone.
-func (p *pod) teardown() {
-	p.mu.Lock()
-	box, addr := p.box, p.addr
-	p.box = nil
-	p.mu.Unlock()
-	var errs []error
-	if box != nil {
-		errs = append(errs, box.Close())
-	}
-	if !p.latest().Spec.HostNetwork && addr.IsValid() {
-		errs = append(errs, p.node.network.Detach(network.LinkName(string(p.uid))))
-		p.node.network.Pool.Release(addr)
-	}
-	if err := errors.Join(errs...); err != nil {
-		p.node.cfg.Log.Error("removing a Pod's sandbox", "pod", podName(p.latest()), "err", err)
-	}
-}
-
-func (p *pod) setSandbox(box *sandbox.Sandbox, addr netip.Addr) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.box, p.addr = box, addr
-}
-
-func (p *pod) address() netip.Addr {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.addr
-}
-
-func (p *pod) sandbox() *sandbox.Sandbox {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.box
 }
 
 func (p *pod) dir() string { return filepath.Join(p.node.podsDir(), string(p.uid)) }

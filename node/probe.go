@@ -80,8 +80,7 @@ func seconds(n, fallback int32) time.Duration {
 type prober struct {
 	node  *host.Host
 	podIP string
-	box   *sandbox.Sandbox
-	env   []string
+	run   *run
 }
 
 // check makes one try. As upstream's, an HTTPS probe trusts any certificate.
@@ -154,7 +153,7 @@ func stayHere(next *http.Request, before []*http.Request) error {
 
 func (p *prober) exec(ctx context.Context, argv []string) error {
 	var output strings.Builder
-	err := p.box.Run(ctx, sandbox.Process{Argv: argv, Env: p.env, Dir: "/", Stdout: &output, Stderr: &output})
+	err := p.run.box.Run(ctx, sandbox.Process{Place: p.run.place, Argv: argv, Env: p.run.env, Dir: "/", Stdout: &output, Stderr: &output})
 	if ctx.Err() != nil {
 		return errors.New("command timed out")
 	}

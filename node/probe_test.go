@@ -121,19 +121,20 @@ func TestEnvironment(t *testing.T) {
 	field := func(path string) *corev1.EnvVarSource {
 		return &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}
 	}
-	env, err := environment(pod, &corev1.Container{TTY: true, Env: []corev1.EnvVar{
+	from := source{pod: pod, podIP: "10.244.1.5", hostIP: "172.30.0.11"}
+	env, err := environment(from, &corev1.Container{TTY: true, Env: []corev1.EnvVar{
 		{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)-$(NO)-$$(A)-$x"}, {Name: "A", Value: "2"},
 		{Name: "L", ValueFrom: field("metadata.labels['app.kubernetes.io/name']")},
 		{Name: "IP", ValueFrom: field("status.podIP")}, {Name: "NS", ValueFrom: field("metadata.namespace")},
-	}}, "host", "10.244.1.5", "172.30.0.11")
+	}}, "host")
 	must(t, err)
 	want := "HOSTNAME=host HOME=/root TERM=xterm A=2 B=1-$(NO)-$(A)-$x L=x IP=10.244.1.5 NS=shop"
 	if got := strings.Join(env[1:], " "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	for _, source := range []*corev1.EnvVarSource{field("spec.nope"), {ConfigMapKeyRef: &corev1.ConfigMapKeySelector{}}} {
-		if _, err := environment(pod, &corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: source}}}, "", "", ""); err == nil {
-			t.Errorf("%+v was accepted", source)
+	for _, value := range []*corev1.EnvVarSource{field("spec.nope"), {ConfigMapKeyRef: &corev1.ConfigMapKeySelector{}}} {
+		if _, err := environment(source{pod: pod}, &corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: value}}}, ""); err == nil {
+			t.Errorf("%+v was accepted", value)
 		}
 	}
 }

@@ -65,12 +65,7 @@ func (p *pod) patchStatus(ctx context.Context, object *corev1.Pod, over bool) (*
 	if err != nil {
 		return nil, wrap(err, "patch status")
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !olderThan(patched, p.object) {
-		p.object = patched
-	}
-	return p.object, nil
+	return p.take(patched), nil
 }
 
 // outcome is what the Pod has come to.

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"orrery.example.org/host"
 	"orrery.example.org/node/console"
 	"orrery.example.org/node/sandbox"
 	"orrery.example.org/node/workload"
@@ -33,20 +34,18 @@ type run struct {
 	env     []string
 	console *console.Console
 	box     *sandbox.Sandbox
-	started bool // the program was
+	place   *host.Host // with the container's volumes; nil: it has none
+	started bool       // the program was
 }
 
 // runOnce runs the container once and returns its exit code. An error means that it
 // was not tried, because of how the Pod is written.
 func (c *container) runOnce(stop, kill context.Context, image workload.Image) (int32, error) {
-	n, object := c.pod.node, c.pod.latest()
-	r := &run{c: c, image: c.current().Image, box: c.pod.sandbox()}
-	r.builtIn, r.argv = n.catalog.Program(image, c.spec)
-	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
-	var err error
-	if r.env, err = environment(object, &c.spec, hostname, c.pod.address().String(), n.cfg.Address); err != nil {
+	r, err := c.prepare(stop, image)
+	if err != nil {
 		return 0, err
 	}
+	defer r.leavePlace()
 	stop, stopRun := context.WithCancel(stop)
 	defer stopRun()
 	kill, killRun := context.WithCancel(kill)
@@ -54,7 +53,7 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 	c.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", r.image))
 	err = c.begin(r, imageID(image, r.argv), func() {
 		stopRun()
-		time.AfterFunc(graceOf(object), killRun)
+		time.AfterFunc(graceOf(c.pod.latest()), killRun)
 	})
 	if err != nil {
 		return 0, err
@@ -66,6 +65,33 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 	stopRun()
 	<-probing
 	return c.end(r, err), nil
+}
+
+// prepare finds out what is to be run, and mounts the container's volumes.
+func (c *container) prepare(ctx context.Context, image workload.Image) (r *run, err error) {
+	r = &run{c: c, image: c.current().Image, box: c.pod.sandbox()}
+	r.builtIn, r.argv = c.pod.node.catalog.Program(image, c.spec)
+	if r.env, err = c.pod.environment(ctx, &c.spec); err != nil {
+		return nil, err
+	}
+	mounts, err := c.pod.mounts(&c.spec, r.env)
+	if err != nil {
+		return nil, err
+	}
+	if len(mounts) > 0 {
+		r.place, err = r.box.Mount(podName(c.pod.latest())+"/"+c.spec.Name, mounts)
+	}
+	return r, err
+}
+
+// leavePlace ends what the program left behind, and drops the container's mounts.
+func (r *run) leavePlace() {
+	if r.place == nil {
+		return
+	}
+	if err := r.box.Unmount(r.place); err != nil {
+		r.c.pod.node.cfg.Log.Error("unmounting a container's volumes", "pod", podName(r.c.pod.latest()), "err", err)
+	}
 }
 
 // graceOf is how long a container may take to stop while its Pod goes on.
@@ -93,7 +119,7 @@ func (c *container) begin(r *run, imageID string, stopRun func()) (err error) {
 		c.previous = c.console.Log
 	}
 	_ = os.Remove(logFile(c.status.RestartCount - 2)) // mostly there is none
-	c.console, c.stopRun = r.console, stopRun
+	c.console, c.stopRun, c.present = r.console, stopRun, r
 	c.serving, c.probed = false, c.spec.ReadinessProbe == nil
 	if c.status.State.Terminated != nil {
 		c.status.LastTerminationState = c.status.State
@@ -108,7 +134,7 @@ func (c *container) begin(r *run, imageID string, stopRun func()) (err error) {
 func (r *run) execute(stop, kill context.Context) (err error) {
 	if r.builtIn == nil {
 		p := sandbox.Process{
-			Argv: r.argv, Env: r.env, Dir: r.c.spec.WorkingDir, TTY: r.c.spec.TTY,
+			Place: r.place, Argv: r.argv, Env: r.env, Dir: r.c.spec.WorkingDir, TTY: r.c.spec.TTY,
 			Stdin: r.console.Stdin(), Stdout: r.console.Stdout(), Stderr: r.console.Stderr(),
 			Resize: r.console.Resize(), Stop: stop.Done(), Started: r.ready,
 		}
@@ -131,8 +157,16 @@ func (r *run) execute(stop, kill context.Context) (err error) {
 	r.started = true
 	return r.builtIn(stop, &workload.Container{
 		Pod: r.c.pod.latest(), Spec: spec, Node: r.c.pod.node.cfg.Name, PodIP: r.c.pod.address().String(),
-		Host: r.box.Host, Stdout: r.console.Stdout(), Stderr: r.console.Stderr(), Ready: r.ready,
+		Host: r.box.Host, Open: r.open, Stdout: r.console.Stdout(), Stderr: r.console.Stderr(), Ready: r.ready,
 	})
+}
+
+// open finds files of the container's volumes for a built-in program.
+func (r *run) open(path string) (*os.File, error) {
+	if r.place == nil {
+		return nil, os.ErrNotExist
+	}
+	return r.box.Open(r.place, path)
 }
 
 // ready is called by the program, or for it when it runs.
@@ -168,7 +202,7 @@ func (c *container) end(r *run, err error) int32 {
 	state.StartedAt, state.FinishedAt = c.status.State.Running.StartedAt, metav1.Now()
 	state.ContainerID = c.status.ContainerID
 	c.status.State = corev1.ContainerState{Terminated: state}
-	c.stopRun, c.serving = nil, false
+	c.stopRun, c.present, c.serving = nil, nil, false
 	c.setStarted(false)
 	return state.ExitCode
 }
@@ -200,20 +234,4 @@ func imageID(image workload.Image, argv []string) string {
 		return "orrery://program/" + strings.TrimPrefix(argv[0], "/")
 	}
 	return "orrery://built-in/" + image.Workload
-}
-
-// startProbes begins to probe a run. The returned channel is closed when all probing
-// has ended, after ctx was cancelled.
-func (c *container) startProbes(ctx context.Context, r *run) <-chan struct{} {
-	ended := make(chan struct{})
-	if c.spec.StartupProbe == nil && c.spec.ReadinessProbe == nil && c.spec.LivenessProbe == nil {
-		close(ended)
-		return ended
-	}
-	p := &prober{node: c.pod.node.cfg.Host, podIP: c.pod.address().String(), box: r.box, env: r.env}
-	go func() {
-		defer close(ended)
-		c.probeAll(ctx, p)
-	}()
-	return ended
 }

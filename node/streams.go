@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,28 +69,26 @@ func (n *Node) OpenLog(podName string, uid types.UID, name string, previous bool
 // ExecInContainer runs a program of the node in a Pod.
 func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, argv []string,
 	in io.Reader, out, errOut io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
-	p, c, err := n.findContainer(podName, types.UID(uid), name)
+	_, c, err := n.findContainer(podName, types.UID(uid), name)
 	if err != nil {
 		return err
 	}
-	box, running := p.sandbox(), c.current().State.Running
-	if box == nil || running == nil {
+	c.mu.Lock()
+	r := c.present
+	c.mu.Unlock()
+	if r == nil {
 		return fmt.Errorf("container not found (%q)", name)
 	}
-	object := p.latest()
-	spec := c.spec
-	spec.TTY = tty
-	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
-	env, err := environment(object, &spec, hostname, p.address().String(), n.cfg.Address)
-	if err != nil {
-		return err
+	env := r.env
+	if tty && !c.spec.TTY {
+		env = append(slices.Clone(env), "TERM=xterm")
 	}
-	dir := spec.WorkingDir
+	dir := c.spec.WorkingDir
 	if dir == "" {
 		dir = "/"
 	}
-	err = box.Run(ctx, sandbox.Process{
-		Argv: argv, Env: env, Dir: dir, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
+	err = r.box.Run(ctx, sandbox.Process{
+		Place: r.place, Argv: argv, Env: env, Dir: dir, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
 	})
 	if exit := (workload.Exit{}); errors.As(err, &exit) {
 		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", exit.Code), Code: exit.Code}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"orrery.example.org/host"
 )
 
 // processDir, in a sandbox's directory, has a file per running process: named by the
@@ -27,11 +29,11 @@ func (s *Sandbox) forget(pid int) {
 	_ = os.Remove(filepath.Join(s.dir, processDir, strconv.Itoa(pid)))
 }
 
-// killAll kills every process in the sandbox's mount namespace: what programs left
+// killAll kills every process in the place's mount namespace: what programs left
 // behind would keep the namespaces alive.
-func (s *Sandbox) killAll() error {
+func killAll(place *host.Host) error {
 	var own unix.Stat_t
-	if err := unix.Fstat(int(s.Host.MountNS().Fd()), &own); err != nil {
+	if err := unix.Fstat(int(place.MountNS().Fd()), &own); err != nil {
 		return err
 	}
 	namespace := fmt.Sprintf("mnt:[%d]", own.Ino)

@@ -23,6 +23,7 @@ const drainTime = 2 * time.Second
 
 // Process is a program of the node to be run in a sandbox.
 type Process struct {
+	Place     *host.Host // made by Mount; nil: the Pod's own
 	Argv, Env []string
 	Dir       string
 	Stdin     io.Reader // nil: none
@@ -37,7 +38,11 @@ type Process struct {
 // Run runs the program to its end. Cancelling ctx kills it with all it started. An
 // error other than workload.Exit means that it could not be run.
 func (s *Sandbox) Run(ctx context.Context, p Process) error {
-	cmd := s.Host.Command(ctx, p.Argv[0], p.Argv[1:]...)
+	place := p.Place
+	if place == nil {
+		place = s.Host
+	}
+	cmd := place.Command(ctx, p.Argv[0], p.Argv[1:]...)
 	if cmd.Err != nil {
 		return fmt.Errorf("exec: %q: executable file not found in $PATH", p.Argv[0])
 	}
@@ -82,12 +87,15 @@ func (s *Sandbox) runOnPipes(cmd *host.Cmd, p Process) error {
 	return s.wait(cmd, p)
 }
 
+// errClosed is what starting a program ends with when it comes too late.
+var errClosed = errors.New("the container has ended")
+
 // start starts the program on a thread that is in all of the Pod's namespaces.
 func (s *Sandbox) start(cmd *host.Cmd, p Process) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return errors.New("the Pod has ended")
+	if s.closed || p.Place != nil && !s.places[p.Place] {
+		return errClosed
 	}
 	s.used = true
 	cmd.Before = func() error {

@@ -7,8 +7,9 @@
 // well). The network interface is put in by package network.
 //
 // A program sees the node's file system with the Pod's own /etc/resolv.conf,
-// /etc/hosts and /etc/hostname. Left out as yet: a root file system of its own, PID
-// and IPC namespaces, cgroups.
+// /etc/hosts and /etc/hostname. A container with volumes has a mount namespace of its
+// own, a copy of the Pod's with the volumes mounted. Left out as yet: a root file system
+// of its own, PID and IPC namespaces, cgroups.
 package sandbox
 
 import (
@@ -31,6 +32,8 @@ type Config struct {
 	ResolvConf string // contents
 	Hosts      string // contents
 
+	Memory []Memory // directories that are in memory, empty at first
+
 	HostNetwork bool       // the Pod shares the node's network namespace
 	Node        *host.Host // used with HostNetwork
 }
@@ -42,9 +45,10 @@ type Sandbox struct {
 	dir string
 	uts *os.File
 
-	mu     sync.Mutex // held while a program is started, so that none is missed at the end
-	used   bool       // a program was started
-	closed bool       // no more is
+	mu     sync.Mutex          // held while a program is started, so that none is missed at the end
+	used   bool                // a program was started
+	closed bool                // no more is
+	places map[*host.Host]bool // the mount namespaces of containers, see Mount
 }
 
 // Create makes the Pod's directory and namespaces.
@@ -52,10 +56,19 @@ func Create(c Config) (*Sandbox, error) {
 	if err := writeFiles(c); err != nil {
 		return nil, fmt.Errorf("write files of %s: %w", c.Name, err)
 	}
-	s := &Sandbox{dir: c.Dir}
+	s := &Sandbox{dir: c.Dir, places: map[*host.Host]bool{}}
 	prepare := func() error {
 		if err := mountFiles(c.Dir); err != nil {
 			return err
+		}
+		for _, m := range c.Memory {
+			options := "mode=0777"
+			if m.Size > 0 {
+				options += fmt.Sprintf(",size=%d", m.Size)
+			}
+			if err := mountMemory(m.Dir, options); err != nil {
+				return fmt.Errorf("mount memory on %s: %w", m.Dir, err)
+			}
 		}
 		var err error
 		if s.uts, err = newUTS(c.Hostname); err != nil {
@@ -127,8 +140,13 @@ func (s *Sandbox) Close() error {
 	s.closed = true
 	var err error
 	if s.used {
-		err = s.killAll()
+		err = killAll(s.Host)
 	}
+	for place := range s.places {
+		err = errors.Join(err, killAll(place))
+		place.Close()
+	}
+	s.places = nil
 	s.Host.Close()
 	if s.uts != nil {
 		err = errors.Join(err, s.uts.Close())

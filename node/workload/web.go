@@ -1,35 +1,42 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"html"
 	"io"
+	"mime"
 	"net"
 	"net/http"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Web is a web server with one page, which says which Pod answered.
+// Web is a web server with one page, which says which Pod answered. Where the container
+// has a volume in the image's document root, it serves those files instead.
 type Web struct {
 	Title  string
 	Server string // the Server header
+	Root   string // the document root
 	// logLine is the access log's format.
 	logLine func(r *http.Request, client string, at time.Time, status, size int) string
 }
 
 // The two web servers, each with its own page and log format.
 var (
-	Nginx = Web{"Welcome to nginx!", "nginx", func(r *http.Request, client string, at time.Time, status, size int) string {
+	Nginx = Web{"Welcome to nginx!", "nginx", "/usr/share/nginx/html", func(r *http.Request, client string, at time.Time, status, size int) string {
 		return commonLog(r, client, at, status, size) + fmt.Sprintf(" %s %s %s",
 			quoted(r.Referer()), quoted(r.UserAgent()), quoted(r.Header.Get("X-Forwarded-For")))
 	}}
-	Httpd = Web{"It works!", "Apache", commonLog}
+	Httpd = Web{"It works!", "Apache", "/usr/local/apache2/htdocs", commonLog}
 )
 
 // commonLog is the Common Log Format, which both servers begin a line with.
@@ -53,18 +60,48 @@ func quoted(s string) string {
 func (web Web) Serve(ctx context.Context, c *Container) error {
 	return serveHTTP(ctx, c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		client := hostOf(r.RemoteAddr)
-		status, body := http.StatusOK, web.page(c, client)
-		if r.URL.Path != "/" && r.URL.Path != "/index.html" {
-			status, body = http.StatusNotFound, "<html><head><title>404 Not Found</title></head></html>\n"
-		}
+		status, kind, body := web.answer(c, r.URL.Path, client)
 		w.Header().Set("Server", web.Server)
-		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Content-Type", kind)
 		w.WriteHeader(status)
 		if r.Method != http.MethodHead {
 			_, _ = io.WriteString(w, body) // a client that left is no error of ours
 		}
 		fmt.Fprintln(c.Stdout, web.logLine(r, client, time.Now(), status, len(body)))
 	}))
+}
+
+// answer is what a path leads to: a file of a volume, or the one page.
+func (web Web) answer(c *Container, path, client string) (status int, kind, body string) {
+	path = filepath.Clean("/" + path)
+	if path == "/" {
+		path = "/index.html"
+	}
+	if web.hasFiles(c.Spec.VolumeMounts) {
+		if data, err := readFile(c, web.Root+path); err == nil {
+			return http.StatusOK, cmp.Or(mime.TypeByExtension(filepath.Ext(path)), "application/octet-stream"), string(data)
+		}
+	} else if path == "/index.html" {
+		return http.StatusOK, "text/html", web.page(c, client)
+	}
+	return http.StatusNotFound, "text/html", "<html><head><title>404 Not Found</title></head></html>\n"
+}
+
+// hasFiles says whether a volume is mounted on, above or in the document root.
+func (web Web) hasFiles(mounts []corev1.VolumeMount) bool {
+	return slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool {
+		path := strings.TrimSuffix(m.MountPath, "/") + "/"
+		return strings.HasPrefix(web.Root+"/", path) || strings.HasPrefix(path, web.Root+"/")
+	})
+}
+
+func readFile(c *Container, path string) ([]byte, error) {
+	f, err := c.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 func (web Web) page(c *Container, client string) string {

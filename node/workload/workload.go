@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -39,7 +40,8 @@ type Container struct {
 	Spec   corev1.Container // of this container; env is already resolved
 	Node   string           // name of the node
 	PodIP  string
-	Host   *host.Host // the Pod's: sockets opened here are in the Pod's network namespace
+	Host   *host.Host                          // the Pod's: sockets opened here are in the Pod's network namespace
+	Open   func(path string) (*os.File, error) // of the container's volumes
 	Stdout io.Writer
 	Stderr io.Writer
 	Ready  func() // to be called once, when the program can serve

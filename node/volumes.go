@@ -1,0 +1,159 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"orrery.example.org/node/sandbox"
+	"orrery.example.org/node/volume"
+)
+
+// volumePace is the time until volumes are tried again, upstream's.
+type volumePace time.Duration
+
+func (p *volumePace) next() time.Duration {
+	*p = min(max(*p*2, volumePace(500*time.Millisecond)), volumePace(2*time.Minute+2*time.Second))
+	return time.Duration(*p)
+}
+
+// followObjects watches what the Pod refers to until the returned function is called.
+func (p *pod) followObjects(ctx context.Context) (leave func()) {
+	for ref := range p.references {
+		p.node.objects.follow(ctx, ref, p.refresh)
+	}
+	return func() {
+		for ref := range p.references {
+			p.node.objects.leave(ref, p.refresh)
+		}
+	}
+}
+
+// setupVolumes fills the Pod's volumes, as often as it takes: an object that is missing
+// holds the Pod up until it appears.
+func (p *pod) setupVolumes(ctx context.Context) bool {
+	for retry := volumePace(0); ; {
+		if p.fillVolumes(ctx) {
+			return true
+		}
+		select {
+		case <-p.refresh:
+		case <-time.After(retry.next()):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// fillVolumes makes what the volumes hold what it should be, and tells of each that
+// this cannot be done for.
+func (p *pod) fillVolumes(ctx context.Context) bool {
+	spec := p.latest().Spec
+	if len(spec.Volumes) == 0 {
+		return true
+	}
+	from, ok := p.source(ctx), true
+	for i := range spec.Volumes {
+		v := &spec.Volumes[i]
+		if err := p.fillVolume(v, from); err != nil && ctx.Err() == nil {
+			p.event(corev1.EventTypeWarning, "FailedMount", fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", v.Name, err))
+			ok = false
+		}
+	}
+	return ok
+}
+
+func (p *pod) fillVolume(v *corev1.Volume, from source) error {
+	switch {
+	case volume.HasContents(&v.VolumeSource):
+		payload, err := volume.Contents(&v.VolumeSource, from)
+		if err != nil {
+			return err
+		}
+		return volume.Write(p.volumeDir(v), payload)
+	case v.EmptyDir != nil:
+		dir := p.volumeDir(v)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		return os.Chmod(dir, 0o777) // whatever the umask is
+	case v.HostPath != nil:
+		return volume.HostPath(v.HostPath)
+	}
+	return errors.New("this node knows volumes of type emptyDir, configMap, secret, downwardAPI, projected and hostPath only")
+}
+
+// volumeDir is where a volume lies on the node.
+func (p *pod) volumeDir(v *corev1.Volume) string {
+	if v.HostPath != nil {
+		return v.HostPath.Path
+	}
+	return filepath.Join(p.dir(), "volumes", v.Name)
+}
+
+// memoryVolumes lists the volumes that are held in memory.
+func (p *pod) memoryVolumes() (all []sandbox.Memory) {
+	spec := p.latest().Spec
+	for i := range spec.Volumes {
+		v := &spec.Volumes[i]
+		if v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumMemory {
+			m := sandbox.Memory{Dir: p.volumeDir(v)}
+			if v.EmptyDir.SizeLimit != nil {
+				m.Size = v.EmptyDir.SizeLimit.Value()
+			}
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// keepFresh lets volumes follow the objects that they are made of, until ctx ends.
+//
+// Kubernetes: kubelet looks once a minute or so; here a change arrives at once.
+func (p *pod) keepFresh(ctx context.Context) {
+	for {
+		select {
+		case <-p.refresh:
+			// Where an object has gone, the files stay.
+			p.fillVolumes(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// mounts is where a container has which volumes. env is its environment, which
+// subPathExpr may refer to.
+func (p *pod) mounts(spec *corev1.Container, env []string) ([]sandbox.Mount, error) {
+	volumes := p.latest().Spec.Volumes
+	var all []sandbox.Mount
+	for _, m := range spec.VolumeMounts {
+		i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+		if i < 0 {
+			return nil, fmt.Errorf("no volume for the volumeMount %q of container %q", m.Name, spec.Name)
+		}
+		v := &volumes[i]
+		subPath := m.SubPath
+		if m.SubPathExpr != "" {
+			subPath = expand(m.SubPathExpr, valuesOf(env))
+		}
+		all = append(all, sandbox.Mount{
+			Source: p.volumeDir(v), SubPath: subPath, Target: m.MountPath,
+			ReadOnly: m.ReadOnly || volume.HasContents(&v.VolumeSource),
+		})
+	}
+	return all, nil
+}
+
+// sameFields says whether two versions of a Pod agree in what the downward API shows
+// and updates may change.
+func sameFields(a, b *corev1.Pod) bool {
+	return maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
+}
