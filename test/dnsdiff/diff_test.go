@@ -101,6 +101,16 @@ func (a *asker) ask(t testing.TB, q question) reply {
 	}
 }
 
+// knows reports whether a name has an address.
+func (a *asker) knows(name string) bool {
+	a.conns = map[bool]*miekg.Conn{}
+	m, err := a.exchange(false, question{name: name, qtype: miekg.TypeA, class: miekg.ClassINET}.message())
+	if conn := a.conns[false]; conn != nil {
+		_ = conn.Close()
+	}
+	return err == nil && len(m.Answer) > 0
+}
+
 func (a *asker) exchange(tcp bool, query *miekg.Msg) (*miekg.Msg, error) {
 	conn := a.conns[tcp]
 	if conn == nil {

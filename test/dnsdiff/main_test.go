@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(m.Run())
+	default:
+		os.Exit(serveRole(os.Getenv(role)))
 	}
 }
 
