@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"bytes"
 	"iter"
 	"slices"
 
@@ -51,3 +52,6 @@ func appendTable(b []byte, table Table, chains []Chain) []byte {
 	}
 	return append(b, "COMMIT\n"...)
 }
+
+// String is the rule as kube-proxy writes it, without its chain.
+func (r Rule) String() string { return string(bytes.TrimSpace(r.appendRestore(nil))) }

@@ -1,0 +1,144 @@
+package packet
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"orrery.example.org/proxy/iptables"
+)
+
+// inKernelOrder are the numbers of a rule's conditions in the order in which the kernel
+// tries them: the IP header and the interface first, then the extensions as written.
+func inKernelOrder(match []iptables.Match) []int {
+	order := make([]int, 0, len(match))
+	for pass := range 2 {
+		for i, m := range match {
+			if header := isHeader(m.Kind); header == (pass == 0) {
+				order = append(order, i)
+			}
+		}
+	}
+	return order
+}
+
+func isHeader(k iptables.Kind) bool {
+	switch k {
+	case iptables.Source, iptables.Destination, iptables.InInterface, iptables.Proto:
+		return true
+	}
+	return false
+}
+
+// holds tells whether a condition is met that neither chance decides nor changes anything.
+func holds(m iptables.Match, p *Packet, node *Node) (bool, error) {
+	var met bool
+	switch m.Kind {
+	case iptables.Comment:
+		return true, nil
+	case iptables.Proto:
+		met = p.Protocol == m.Text
+	case iptables.Source:
+		met = m.Prefix.Contains(p.Source)
+	case iptables.Destination:
+		met = m.Prefix.Contains(p.Destination.Addr())
+	case iptables.InInterface:
+		met = p.In == m.Text
+		if prefix, wild := strings.CutSuffix(m.Text, "+"); wild {
+			met = strings.HasPrefix(p.In, prefix)
+		}
+	case iptables.DestPort:
+		met = uint32(p.Destination.Port()) == m.Number
+	case iptables.SrcType, iptables.DstType:
+		if m.Text != "LOCAL" {
+			return false, fmt.Errorf("address type %s is not known", m.Text)
+		}
+		met = node.Local(p.Source)
+		if m.Kind == iptables.DstType {
+			met = node.Local(p.Destination.Addr())
+		}
+	case iptables.CtState:
+		met = slices.ContainsFunc(strings.Split(m.Text, ","), p.Flow.is)
+	case iptables.Mark:
+		met = p.Mark&m.Number == m.Number
+	case iptables.Recent:
+		age, seen := p.seen(m.Text)
+		met = seen && age <= time.Duration(m.Number)*time.Second
+	default:
+		return false, fmt.Errorf("condition of unknown kind %d", m.Kind)
+	}
+	return met != m.Not, nil
+}
+
+// is tells whether a state that a rule asks for applies. DNAT is not where a flow is in
+// its life but what happened to it, and is true beside one of the others.
+func (f Flow) is(state string) bool {
+	return f.State.String() == state || state == "DNAT" && f.Endpoint.IsValid()
+}
+
+// wanted says in words what a condition asks for.
+func wanted(m iptables.Match) string {
+	text := ""
+	switch m.Kind {
+	case iptables.Proto:
+		text = m.Text
+	case iptables.Source:
+		text = "from " + prefixText(m)
+	case iptables.Destination:
+		text = "to " + prefixText(m)
+	case iptables.InInterface:
+		text = "by " + m.Text
+	case iptables.DestPort:
+		text = fmt.Sprintf("to port %d", m.Number)
+	case iptables.SrcType:
+		text = "from this node"
+	case iptables.DstType:
+		text = "to this node"
+	case iptables.CtState:
+		text = "of a flow that is " + strings.ReplaceAll(m.Text, ",", " or ")
+	case iptables.Mark:
+		text = fmt.Sprintf("marked %#x", m.Number)
+	case iptables.Statistic:
+		text = fmt.Sprintf("chosen by chance, 1 of %d", m.Number)
+	case iptables.Recent:
+		text = fmt.Sprintf("from a client seen in %s within %d s", m.Text, m.Number)
+	}
+	if m.Not {
+		return "not " + text
+	}
+	return text
+}
+
+func prefixText(m iptables.Match) string {
+	if m.Prefix.IsSingleIP() {
+		return m.Prefix.Addr().String()
+	}
+	return m.Prefix.String()
+}
+
+// actual says in words what a packet has, where a condition wanted something else.
+func actual(m iptables.Match, p *Packet) string {
+	switch m.Kind {
+	case iptables.Proto:
+		return p.Protocol
+	case iptables.Source, iptables.SrcType:
+		return "from " + p.Source.String()
+	case iptables.Destination, iptables.DstType:
+		return "to " + p.Destination.Addr().String()
+	case iptables.InInterface:
+		if p.In == "" {
+			return "sent by the node itself"
+		}
+		return "by " + p.In
+	case iptables.DestPort:
+		return fmt.Sprintf("to port %d", p.Destination.Port())
+	case iptables.CtState:
+		return "of a flow that is " + p.Flow.State.String()
+	case iptables.Mark:
+		return fmt.Sprintf("marked %#x", p.Mark)
+	case iptables.Statistic:
+		return "one of the others"
+	}
+	return "from " + p.Source.String() + ", who was not"
+}

@@ -1,0 +1,169 @@
+package packet
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+
+	"orrery.example.org/host"
+	"orrery.example.org/proxy/flowtest"
+	"orrery.example.org/proxy/iptables"
+	"orrery.example.org/proxy/plan"
+)
+
+// connections of one flow: enough to meet each of three endpoints, but for one chance
+// in 10^9.
+const connections = 60
+
+// patience is how often silence is taken for a slow machine where an answer is due.
+const patience = 8
+
+// program puts a snapshot's rules into the kernel of a node.
+func program(t *testing.T, h *host.Host, variant string, s plan.Snapshot, settings iptables.Settings) {
+	t.Helper()
+	a := iptables.New(iptables.Config{Host: h, Family: plan.IPv4, Variant: variant, Log: slog.New(slog.DiscardHandler),
+		MasqueradeAll: settings.MasqueradeAll, MasqueradeBit: settings.MasqueradeBit, LocalhostNodePorts: settings.LocalhostPort})
+	if err := a.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Full(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func variants(t *testing.T, f func(t *testing.T, variant string)) {
+	t.Helper()
+	flowtest.Namespaces(t)
+	for _, v := range []string{"nft", "legacy"} {
+		t.Run(v, func(t *testing.T) {
+			if _, err := host.LookPath("iptables-" + v); err != nil {
+				t.Skip(err)
+			}
+			f(t, v)
+		})
+	}
+}
+
+// Random Services, and random packets to them: what the walk says may happen is what the
+// kernel does, and all of it does happen. A failure tells the seed that made it.
+func TestKernelAgrees(t *testing.T) {
+	variants(t, func(t *testing.T, variant string) {
+		const rounds, services, flows = 8, 5, 6
+		seed := rand.Uint64()
+		w := flowtest.NewWorld(t)
+		for round := range rounds {
+			d := dice{rand.New(rand.NewPCG(seed, uint64(round))), round}
+			s, all := d.snapshot(services, flows)
+			settings := settingsFor(s)
+			settings.MasqueradeAll, settings.LocalhostPort = d.one(4), !d.one(4)
+			program(t, w.Node, variant, s, settings)
+			compare(t, w, NewIPTables(settings, s.All()), all)
+			if t.Failed() {
+				t.Fatalf("seed %d, round %d, %+v", seed, round, settings)
+			}
+		}
+	})
+}
+
+// compare tries flows: at the same time, but for those that leave a memory behind.
+func compare(t *testing.T, w *flowtest.World, rules *IPTables, flows []flowtest.Flow) {
+	var wg sync.WaitGroup
+	var remembered []flowtest.Flow
+	for _, f := range flows {
+		result := predict(t, rules, f)
+		if leavesMemory(result) {
+			remembered = append(remembered, f)
+			continue
+		}
+		wg.Go(func() { meetAll(t, w, f, result) })
+	}
+	wg.Wait()
+	follow(t, w, rules, remembered)
+}
+
+func leavesMemory(r Result) bool {
+	for _, o := range r.Outcomes {
+		if len(o.Packet.Affinity) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// meetAll connects until everything that was predicted has been seen.
+func meetAll(t *testing.T, w *flowtest.World, f flowtest.Flow, r Result) {
+	want, seen := sights(f, r), map[sight]bool{}
+	for range connections {
+		got := look(w, f, want)
+		if want[got] == nil {
+			t.Errorf("%v: the kernel gives %+v, the walk says\n%s", f, got, r.Text(false))
+			return
+		}
+		if seen[got] = true; len(seen) == len(want) {
+			return
+		}
+	}
+	t.Errorf("%v: only %v happened, the walk says\n%s", f, seen, r.Text(false))
+}
+
+// follow goes through flows one after the other, and takes along what rules remember.
+func follow(t *testing.T, w *flowtest.World, rules *IPTables, flows []flowtest.Flow) {
+	var memory []Memory
+	for _, f := range flows {
+		r := predict(t, rules, f, memory...)
+		got := look(w, f, sights(f, r))
+		known := false
+		for _, o := range r.Outcomes {
+			if sightOf(f, o) == got {
+				known, memory = true, o.Packet.Affinity
+			}
+		}
+		if !known {
+			t.Errorf("%v: the kernel gives %+v, the walk says\n%s", f, got, r.Text(true))
+		}
+	}
+}
+
+// look makes a connection. Silence is looked at again where the walk excludes it.
+func look(w *flowtest.World, f flowtest.Flow, want map[sight]*big.Rat) sight {
+	var got sight
+	for range patience {
+		name, source, err := w.Connect(f)
+		switch own := packetOf(f).Source.String(); {
+		case err == nil:
+			return sight{name: name, masqueraded: source != own && f.From != "node"}
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return sight{refused: true}
+		case want[got] != nil:
+			return got
+		}
+	}
+	return got
+}
+
+// The kernel's dice are as fair as the walk says (P8).
+func TestP8KernelShares(t *testing.T) {
+	variants(t, func(t *testing.T, variant string) {
+		const n = 600
+		w := flowtest.NewWorld(t)
+		s := flowtest.Snapshot(flowtest.Planned(flowtest.Service("ns1", "svc1", "10.96.0.41"), flowtest.Port, flowtest.Pods("abc")...))
+		program(t, w.Node, variant, s, settingsFor(s))
+		f := flowtest.Flow{From: "node", To: "10.96.0.41:80"}
+		want, count := sights(f, predict(t, rulesOf(s), f)), map[sight]int{}
+		for range n {
+			count[look(w, f, want)]++
+		}
+		for s, probability := range want {
+			p, _ := probability.Float64()
+			if deviation := math.Abs(float64(count[s])-n*p) / math.Sqrt(n*p*(1-p)); deviation > 6 {
+				t.Errorf("%+v happened %d times in %d, %.1f standard deviations from %s", s, count[s], n, deviation, probability.RatString())
+			}
+		}
+	})
+}

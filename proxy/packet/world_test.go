@@ -1,0 +1,176 @@
+package packet
+
+import (
+	"maps"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"orrery.example.org/proxy/flowtest"
+	"orrery.example.org/proxy/iptables"
+	"orrery.example.org/proxy/plan"
+)
+
+func TestMain(m *testing.M) { flowtest.Main(m) }
+
+// bridgeIP is the node's address on the bridge of its Pods.
+const bridgeIP = "10.244.1.1"
+
+// node1 is flowtest's node with the rules.
+var node1 = Node{Addrs: []netip.Addr{netip.MustParseAddr(flowtest.NodeIP), netip.MustParseAddr(bridgeIP)}, RouteLocalnet: true}
+
+// noRules is what flowtest's node2 has.
+type noRules struct{}
+
+func (noRules) Base(Hook) []*Chain          { return nil }
+func (noRules) Chain(string, string) *Chain { return nil }
+
+func settingsFor(s plan.Snapshot) iptables.Settings {
+	return iptables.Settings{Family: plan.IPv4, MasqueradeBit: 14, LocalhostPort: true, RandomFully: true, Local: s.Local}
+}
+
+// rulesOf are the iptables rules of a snapshot.
+func rulesOf(s plan.Snapshot, tweaks ...func(*iptables.Settings)) *IPTables {
+	settings := settingsFor(s)
+	for _, tweak := range tweaks {
+		tweak(&settings)
+	}
+	return NewIPTables(settings, s.All())
+}
+
+// packetOf is the first packet of a flow, as node1 meets it.
+func packetOf(f flowtest.Flow) Packet {
+	p := Packet{Protocol: "tcp", Destination: netip.MustParseAddrPort(f.To)}
+	if f.UDP {
+		p.Protocol = "udp"
+	}
+	source := flowtest.Addrs[f.From]
+	switch f.From {
+	case "a", "b":
+		p.In = "cni0"
+	case "c":
+		p.In = "eth0"
+	case "outside":
+		p.In, source = "eth0", flowtest.OutsideIP
+	case "node": // as routing chooses
+		dst := p.Destination.Addr()
+		source = flowtest.NodeIP
+		if dst.IsLoopback() {
+			source = "127.0.0.1"
+		} else if netip.MustParsePrefix(bridgeIP + "/24").Contains(dst) {
+			source = bridgeIP
+		}
+	}
+	p.Source = netip.MustParseAddr(source)
+	return p
+}
+
+// sight is what the sender of a packet gets to see of its fate. The zero sight is silence.
+type sight struct {
+	name        string // of the Pod that answers
+	masqueraded bool   // the Pod sees another source
+	refused     bool
+}
+
+// sightOf says how flowtest's world, outside of the node's rules, goes on with an outcome.
+func sightOf(f flowtest.Flow, o Outcome) sight {
+	switch o.Fate {
+	case Rejected, Delivered: // no process of the node listens
+		return sight{refused: true}
+	case Dropped:
+		return sight{}
+	}
+	for name, addr := range flowtest.Addrs {
+		if o.Packet.Destination.Addr().String() != addr {
+			continue
+		}
+		if o.Packet.Destination.Port() != flowtest.Port {
+			return sight{refused: true}
+		}
+		if f.From == "outside" && name == "c" && o.Endpoint.IsValid() && !o.Masqueraded {
+			return sight{} // the answer takes another way back, untranslated
+		}
+		// The node's own connections may get any of its addresses.
+		return sight{name: name, masqueraded: o.Masqueraded && f.From != "node"}
+	}
+	return sight{}
+}
+
+// predict walks the first packet of a flow.
+func predict(t *testing.T, rules Rules, f flowtest.Flow, memory ...Memory) Result {
+	t.Helper()
+	p := packetOf(f)
+	p.Affinity = memory
+	if f.From == "c" && !node1.Local(p.Destination.Addr()) {
+		rules = noRules{} // it meets node2 alone
+	}
+	result, err := Walk(rules, node1, p)
+	if err != nil {
+		t.Errorf("%v: %v", f, err)
+	}
+	whole := new(big.Rat)
+	for _, o := range result.Outcomes {
+		whole.Add(whole, o.Probability)
+	}
+	if whole.Cmp(big.NewRat(1, 1)) != 0 {
+		t.Errorf("%v: the probabilities add up to %s", f, whole)
+	}
+	return result
+}
+
+// sights are what a flow may meet, with the probabilities.
+func sights(f flowtest.Flow, r Result) map[sight]*big.Rat {
+	all := map[sight]*big.Rat{}
+	for _, o := range r.Outcomes {
+		s := sightOf(f, o)
+		if all[s] == nil {
+			all[s] = new(big.Rat)
+		}
+		all[s].Add(all[s], o.Probability)
+	}
+	return all
+}
+
+// The rows that real packets run through in the backends' tests.
+func TestScenarios(t *testing.T) {
+	for _, s := range flowtest.Scenarios {
+		t.Run(s.Name, func(t *testing.T) {
+			rules := rulesOf(s.Plans())
+			for _, f := range s.Flows {
+				check(t, rules, f)
+			}
+		})
+	}
+}
+
+// check holds a prediction against a row.
+func check(t *testing.T, rules Rules, f flowtest.Flow) {
+	t.Helper()
+	result := predict(t, rules, f)
+	got := sights(f, result)
+	names, masqueraded := "", false
+	for s, p := range got {
+		names += s.name
+		masqueraded = s.masqueraded
+		if want := big.NewRat(1, int64(len(got))); p.Cmp(want) != 0 {
+			t.Errorf("%v: %+v with probability %s, want %s", f, s, p, want)
+		}
+	}
+	names = string(slices.Sorted(slices.Values([]byte(names))))
+	outcome := flowtest.Kept(names)
+	switch {
+	case len(got) == 1 && got[sight{}] != nil:
+		outcome = flowtest.Dropped
+	case len(got) == 1 && got[sight{refused: true}] != nil:
+		outcome = flowtest.Refused
+	case f.Want == flowtest.Served(names):
+		outcome = f.Want
+	case masqueraded:
+		outcome = flowtest.Masqueraded(names)
+	}
+	if outcome != f.Want {
+		t.Errorf("%v: %v, want %v\n%s", f, slices.Collect(maps.Keys(got)), f.Want, strings.TrimSpace(result.Text(false)))
+	}
+}
