@@ -28,6 +28,7 @@ type container struct {
 
 	hasStarted chan struct{} // closed when it was Started for the first time
 	settled    chan struct{} // closed when it came up or failed for the first time
+	retry      chan struct{} // holds a token when something changed that it is made of
 
 	mu       sync.Mutex
 	status   corev1.ContainerStatus // status.Image is the one wanted, which an update of the Pod may change
@@ -44,7 +45,7 @@ type container struct {
 func newContainer(p *pod, spec corev1.Container, list string, reported []corev1.ContainerStatus) *container {
 	c := &container{
 		pod: p, list: list, spec: spec, changed: make(chan struct{}),
-		hasStarted: make(chan struct{}), settled: make(chan struct{}),
+		hasStarted: make(chan struct{}), settled: make(chan struct{}), retry: make(chan struct{}, 1),
 	}
 	c.status = corev1.ContainerStatus{Name: spec.Name, Image: spec.Image}
 	for _, old := range reported {
@@ -99,7 +100,7 @@ func (c *container) supervise(stop, kill context.Context) {
 			return
 		case err != nil: // it never ran
 			c.waiting("CreateContainerConfigError", err.Error(), "Failed", "Error: "+err.Error())
-			c.pause(stop, changed, firstBackoff)
+			c.awaitConfig(stop, changed)
 			continue
 		case !c.restart(code):
 			return
@@ -131,6 +132,16 @@ func (c *container) pause(ctx context.Context, changed <-chan struct{}, d time.D
 	case <-ctx.Done():
 	}
 	return true
+}
+
+// awaitConfig waits until it makes sense to try again to make the container.
+func (c *container) awaitConfig(ctx context.Context, changed <-chan struct{}) {
+	select {
+	case <-c.retry:
+	case <-time.After(firstBackoff):
+	case <-changed:
+	case <-ctx.Done():
+	}
 }
 
 // restart says whether an exit code calls for another run.

@@ -8,8 +8,7 @@
 // flow the statuses of those Pods and of the Node, a Lease, Events, and the streams
 // of logs, exec, attach and port-forward on the node's own HTTPS port (node/server).
 //
-// Left out as yet: envFrom and variables from ConfigMaps and Secrets, service
-// environment variables, hostPort, lifecycle hooks, ephemeral containers, gRPC probes,
+// Left out as yet: hostPort, lifecycle hooks, ephemeral containers, gRPC probes,
 // resource limits, static Pods, adoption of processes after a restart.
 package node
 
@@ -23,6 +22,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 
@@ -34,16 +34,17 @@ import (
 
 // Node is the agent of one node.
 type Node struct {
-	cfg     Config
-	addr    netip.Addr
-	client  kubernetes.Interface
-	catalog *workload.Catalog
-	dns     sandbox.DNS
-	facts   facts // from here on set by Run, before the first Pod is handled
-	events  record.EventRecorder
-	network *network.Network
-	objects *objects
-	ready   chan struct{}
+	cfg      Config
+	addr     netip.Addr
+	client   kubernetes.Interface
+	catalog  *workload.Catalog
+	dns      sandbox.DNS
+	facts    facts // from here on set by Run, before the first Pod is handled
+	events   record.EventRecorder
+	network  *network.Network
+	objects  *objects
+	services coreinformers.ServiceInformer // set before the first Pod is handled
+	ready    chan struct{}
 
 	mu   sync.Mutex
 	pods map[types.UID]*pod

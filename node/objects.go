@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -150,6 +151,25 @@ func references(pod *corev1.Pod) map[reference]bool {
 				case s.Secret != nil:
 					add(secretKind, s.Secret.Name)
 				}
+			}
+		}
+	}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, e := range c.EnvFrom {
+			switch {
+			case e.ConfigMapRef != nil:
+				add(configMapKind, e.ConfigMapRef.Name)
+			case e.SecretRef != nil:
+				add(secretKind, e.SecretRef.Name)
+			}
+		}
+		for _, v := range c.Env {
+			switch from := v.ValueFrom; {
+			case from == nil:
+			case from.ConfigMapKeyRef != nil:
+				add(configMapKind, from.ConfigMapKeyRef.Name)
+			case from.SecretKeyRef != nil:
+				add(secretKind, from.SecretKeyRef.Name)
 			}
 		}
 	}

@@ -23,13 +23,18 @@ func (n *Node) watchPods(ctx context.Context) error {
 	factory := informers.NewSharedInformerFactoryWithOptions(n.client, 0, informers.WithTransform(slim),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = mine }))
 	informer := factory.Core().V1().Pods().Informer()
+	everyones := informers.NewSharedInformerFactoryWithOptions(n.client, 0, informers.WithTransform(slim))
+	n.services = everyones.Core().V1().Services()
+	n.services.Informer() // so that the factory starts it
 	defer func() {
 		cancel()
 		factory.Shutdown()
+		everyones.Shutdown()
 		n.waitForPods()
 	}()
 	factory.StartWithContext(watchCtx)
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+	everyones.StartWithContext(watchCtx)
+	if !cache.WaitFor(ctx, "", informer.HasSyncedChecker()) {
 		return errStopped
 	}
 	// Before a new Pod gets an address, those of the Pods that were here are taken.

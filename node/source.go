@@ -40,8 +40,12 @@ func (p *pod) source(ctx context.Context) source {
 // environment is what programs of a container find in their environment.
 func (p *pod) environment(ctx context.Context, spec *corev1.Container) ([]string, error) {
 	from := p.source(ctx)
+	services, err := p.node.servicesFor(ctx, from.pod)
+	if err != nil {
+		return nil, err
+	}
 	hostname, _ := sandbox.Hostname(from.pod, p.node.cfg.ClusterDomain)
-	return environment(from, spec, hostname)
+	return environment(from, spec, hostname, services)
 }
 
 // ConfigMap implements volume.Source.

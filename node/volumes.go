@@ -115,14 +115,17 @@ func (p *pod) memoryVolumes() (all []sandbox.Memory) {
 }
 
 // keepFresh lets volumes follow the objects that they are made of, until ctx ends.
+// A container that could not be made for want of them is tried again.
 //
 // Kubernetes: kubelet looks once a minute or so; here a change arrives at once.
 func (p *pod) keepFresh(ctx context.Context) {
 	for {
 		select {
 		case <-p.refresh:
-			// Where an object has gone, the files stay.
-			p.fillVolumes(ctx)
+			p.fillVolumes(ctx) // where an object has gone, the files stay
+			for _, c := range slices.Concat(p.init, p.main) {
+				poke(c.retry)
+			}
 		case <-ctx.Done():
 			return
 		}

@@ -89,7 +89,7 @@ func TestStoryVolumes(t *testing.T) {
 		"cat /run/secrets/app/password; stat -L -c %a /run/secrets/app/password; touch /run/secrets/app/x 2>/dev/null || echo refused": "s3cret400\nrefused\n",
 		"stat -f -c %T /cache; head -c 100000 /dev/zero > /cache/x 2>/dev/null || echo full":                                           "tmpfs\nfull\n",
 		"cat /host/seen; echo > /host/made; touch /host-ro/x 2>/dev/null || echo refused":                                              "from the noderefused\n",
-		"cd /everything; cat password about/name about/memory; ls | tr '\\n' ' '":                             "s3cretall10about password ",
+		"cd /everything; cat password about/name about/memory; ls | tr '\\n' ' '":                                                      "s3cretall10about password ",
 		"until test -e /tmp/file; do sleep 0.01; done; cat /tmp/file; mkdir -m 700 /tmp/own; rmdir /tmp/own":                           "shared\n",
 	} {
 		if got := c.mustExec("node1", "all", "sh", "-c", script); !strings.HasPrefix(got, want) {
