@@ -1,0 +1,233 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"orrery.example.org/proxy/plan"
+)
+
+// session is one sync: a connection to the kernel, and an account of what was done.
+type session struct {
+	*Applier
+	k       *kernel
+	start   uint32 // the generation of the rules when it began
+	commits uint32 // transactions of our own since
+	written int    // elements
+	known   bool   // what was in the kernel at the start
+}
+
+// session runs f with a connection. If the generation has moved by our own transactions
+// only, and it was known what there was before, then it is known what there is now.
+func (a *Applier) session(ctx context.Context, f func(*session) error) (plan.Report, error) {
+	k, err := dial(ctx, a.host, a.settings.Family)
+	if err != nil {
+		return plan.Report{}, err
+	}
+	defer k.close()
+	w := &session{Applier: a, k: k}
+	if w.start, err = k.generation(); err != nil {
+		return plan.Report{}, err
+	}
+	w.known = w.start == a.generation
+	a.generation = 0
+	if err = f(w); err == nil {
+		var end uint32
+		if end, err = k.generation(); w.known && end == w.start+w.commits {
+			a.generation = end
+		}
+	}
+	return plan.Report{
+		Written: map[string]int{"elements": w.written}, Total: map[string]int{"elements": a.total},
+		Batches: int(w.commits),
+	}, err
+}
+
+// full reads what there is and writes what differs from the model.
+func (w *session) full(ctx context.Context, m *model, want Elements) error {
+	have, err := w.k.read()
+	if err != nil {
+		return err
+	}
+	if foreign(have) {
+		w.log.Info("the table holds what is not ours; it is made anew", "table", TableName)
+		have = contents{}
+		if err := w.deleteTable(); err != nil {
+			return err
+		}
+	}
+	needed := shapes(want)
+	if have, err = w.rules(ctx, have, needed); err != nil {
+		return err
+	}
+	if err := w.write(have.elements, want); err != nil {
+		return err
+	}
+	w.model, w.total, w.known = m, len(want), true
+	if err := w.forget(moved(have.elements, want)); err != nil {
+		return err
+	}
+	return w.removeShapes(ctx, have.chains, needed)
+}
+
+// change writes the difference between two states of a part of the model.
+func (w *session) change(ctx context.Context, before, after Elements) error {
+	if err := w.addShapes(ctx, shapes(after)); err != nil {
+		return err
+	}
+	if err := w.write(before, after); err != nil {
+		return err
+	}
+	w.total += len(after) - len(before)
+	affinity := func(e Elements) bool {
+		for slot := range e {
+			if slot.Set == mapTimeouts {
+				return true
+			}
+		}
+		return false
+	}
+	if affinity(before) || affinity(after) {
+		return w.forget(moved(before, after))
+	}
+	return nil
+}
+
+// intact compares what there is with the model.
+func (w *session) intact() (bool, error) {
+	if w.known {
+		return true, nil
+	}
+	print, err := w.k.fingerprint()
+	if err != nil || print != w.fingerprint {
+		return false, err
+	}
+	have, err := w.k.read()
+	if err != nil || foreign(have) {
+		return false, err
+	}
+	w.known = maps.Equal(have.elements, w.model.all())
+	return w.known, nil
+}
+
+// rules makes sure of the text and of the shapes that elements need.
+func (w *session) rules(ctx context.Context, have contents, needed map[string]bool) (contents, error) {
+	print, err := w.k.fingerprint()
+	if err != nil {
+		return have, err
+	}
+	text := w.settings.Text()
+	if len(have.chains) > 0 && print == w.fingerprint && text == w.text {
+		return have, w.addShapes(ctx, needed)
+	}
+	all := text
+	for _, chain := range slices.Sorted(maps.Keys(needed)) {
+		all += w.settings.Shape(chain)
+	}
+	if err = w.nft(ctx, all); err != nil && len(have.chains) > 0 {
+		w.log.Info("the table does not take the rules; it is made anew", "table", TableName, "err", err)
+		have = contents{}
+		if err = w.deleteTable(); err == nil {
+			err = w.nft(ctx, all)
+		}
+	}
+	if err != nil {
+		return have, err
+	}
+	w.text, w.shapes = text, maps.Clone(needed)
+	w.fingerprint, err = w.k.fingerprint()
+	return have, err
+}
+
+// addShapes makes the chains and maps that are needed and not there yet.
+func (w *session) addShapes(ctx context.Context, needed map[string]bool) error {
+	var text string
+	for _, chain := range slices.Sorted(maps.Keys(needed)) {
+		if !w.shapes[chain] {
+			text += w.settings.Shape(chain)
+		}
+	}
+	if text == "" {
+		return nil
+	}
+	if err := w.nft(ctx, text); err != nil {
+		return err
+	}
+	maps.Copy(w.shapes, needed)
+	var err error
+	w.fingerprint, err = w.k.fingerprint()
+	return err
+}
+
+// removeShapes removes the chains and maps that no element leads to any more.
+func (w *session) removeShapes(ctx context.Context, chains []string, needed map[string]bool) error {
+	stale := map[string]bool{}
+	for _, chain := range slices.Concat(chains, slices.Collect(maps.Keys(w.shapes))) {
+		stale[chain] = isShape(chain) && !needed[chain]
+	}
+	var text string
+	for _, chain := range slices.Sorted(maps.Keys(stale)) {
+		if stale[chain] {
+			text += w.settings.removal(chain)
+		}
+	}
+	if text == "" {
+		return nil
+	}
+	if err := w.nft(ctx, text); err != nil {
+		return err
+	}
+	w.shapes = maps.Clone(needed)
+	var err error
+	w.fingerprint, err = w.k.fingerprint()
+	return err
+}
+
+// write brings elements from one state to another.
+func (w *session) write(have, want Elements) error {
+	return transactions(difference(have, want, w.keyLen()), w.limit, w.commit)
+}
+
+func (w *session) commit(ops []op) error {
+	if err := w.k.commit(ops); err != nil {
+		return err
+	}
+	w.commits++
+	w.written += len(ops)
+	return nil
+}
+
+func (w *session) nft(ctx context.Context, text string) error {
+	if err := w.run(ctx, text); err != nil {
+		return err
+	}
+	w.commits++
+	return nil
+}
+
+func (w *session) deleteTable() error {
+	existed, err := w.k.deleteTable()
+	if existed && err == nil {
+		w.commits++
+	}
+	return err
+}
+
+// forget removes what the kernel remembers of clients whose endpoint does not serve
+// them any more. An entry may expire on its own meanwhile, which fails the transaction.
+func (w *session) forget(moved map[string]bool) error {
+	for attempt := 0; ; attempt++ {
+		clients, err := w.k.clients()
+		if err != nil {
+			return err
+		}
+		err = transactions([][]op{w.model.stale(clients, moved)}, w.limit, w.commit)
+		if attempt == 5 || !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+}
