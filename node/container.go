@@ -13,13 +13,6 @@ import (
 	"orrery.example.org/node/workload"
 )
 
-// Restarting waits upstream's times.
-const (
-	firstBackoff   = 10 * time.Second
-	longestBackoff = 5 * time.Minute
-	healthyRun     = 10 * time.Minute // after which the back-off starts anew
-)
-
 // container is one container of a Pod over all its runs.
 type container struct {
 	pod  *pod
@@ -31,14 +24,14 @@ type container struct {
 	retry      chan struct{} // holds a token when something changed that it is made of
 
 	mu       sync.Mutex
-	status   corev1.ContainerStatus // status.Image is the one wanted, which an update of the Pod may change
-	console  *console.Console       // of the present run, or the last one
-	previous *console.Log           // of the run before
-	stopRun  func()                 // ends the present run; nil: none
-	present  *run                   // nil: none
-	changed  chan struct{}          // closed when the image was changed
-	probed   bool                   // what the readiness probe says
-	serving  bool                   // the program says that it can serve
+	status   corev1.ContainerStatus    // status.Image is the one wanted, which an update of the Pod may change
+	console  *console.Console          // of the present run, or the last one
+	previous *console.Log              // of the run before
+	stopRun  func(grace time.Duration) // ends the present run; nil: none
+	present  *run                      // nil: none
+	changed  chan struct{}             // closed when the image was changed
+	probed   bool                      // what the readiness probe says
+	serving  bool                      // the program says that it can serve
 }
 
 // newContainer starts from what an earlier run of the agent reported, if anything.
@@ -115,35 +108,6 @@ func (c *container) supervise(stop, kill context.Context) {
 	}
 }
 
-// backoff is a waiting time that grows from try to try.
-type backoff time.Duration
-
-func (b *backoff) next() time.Duration {
-	*b = min(max(*b*2, backoff(firstBackoff)), backoff(longestBackoff))
-	return time.Duration(*b)
-}
-
-// pause waits. A change of the image or the end of ctx cuts it short, and it says so.
-func (c *container) pause(ctx context.Context, changed <-chan struct{}, d time.Duration) (cut bool) {
-	select {
-	case <-time.After(d):
-		return false
-	case <-changed:
-	case <-ctx.Done():
-	}
-	return true
-}
-
-// awaitConfig waits until it makes sense to try again to make the container.
-func (c *container) awaitConfig(ctx context.Context, changed <-chan struct{}) {
-	select {
-	case <-c.retry:
-	case <-time.After(firstBackoff):
-	case <-changed:
-	case <-ctx.Done():
-	}
-}
-
 // restart says whether an exit code calls for another run.
 func (c *container) restart(code int32) bool {
 	policy := c.pod.latest().Spec.RestartPolicy
@@ -161,32 +125,6 @@ func (c *container) findImage() (workload.Image, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.pod.node.catalog.Find(c.status.Image)
-}
-
-// awaitImage goes through the two states of a pull that fails.
-func (c *container) awaitImage(stop context.Context, changed <-chan struct{}, failure error, backoff time.Duration) {
-	image := c.current().Image
-	c.event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", image, failure))
-	c.waiting("ErrImagePull", failure.Error(), "Failed", "Error: ErrImagePull")
-	c.settle()
-	if c.pause(stop, changed, time.Second) { // long enough to be seen
-		return
-	}
-	message := fmt.Sprintf("Back-off pulling image %q", image)
-	c.event(corev1.EventTypeNormal, "BackOff", message)
-	c.waiting("ImagePullBackOff", fmt.Sprintf("%s: ErrImagePull: %v", message, failure), "Failed", "Error: ImagePullBackOff")
-	c.pause(stop, changed, backoff)
-}
-
-func (c *container) crashLoop(stop context.Context, changed <-chan struct{}, backoff time.Duration) {
-	object := c.pod.latest()
-	who := fmt.Sprintf("%s_%s(%s)", object.Name, object.Namespace, object.UID)
-	c.mu.Lock()
-	c.status.LastTerminationState = c.status.State
-	c.mu.Unlock()
-	c.waiting("CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", backoff, c.spec.Name, who),
-		"BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.spec.Name, who))
-	c.pause(stop, changed, backoff)
 }
 
 // waiting puts the container into a waiting state and tells it in an event.
@@ -222,7 +160,7 @@ func (c *container) setImage(image string) {
 	}
 	c.mu.Unlock()
 	if !same {
-		c.stop(fmt.Sprintf("Container %s definition changed, will be restarted", c.spec.Name))
+		c.stop(fmt.Sprintf("Container %s definition changed, will be restarted", c.spec.Name), graceOf(c.pod.latest()))
 	}
 }
 
@@ -233,7 +171,7 @@ func (c *container) imageChange() <-chan struct{} {
 }
 
 // stop ends the present run, if there is one. why, unless empty, goes into an event.
-func (c *container) stop(why string) {
+func (c *container) stop(why string, grace time.Duration) {
 	c.mu.Lock()
 	stopRun := c.stopRun
 	c.mu.Unlock()
@@ -243,7 +181,7 @@ func (c *container) stop(why string) {
 	if why != "" {
 		c.event(corev1.EventTypeNormal, "Killing", why)
 	}
-	stopRun()
+	stopRun(grace)
 }
 
 // settle says that the container came up or failed.

@@ -4,24 +4,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// startProbes begins to probe a run. The returned channel is closed when all probing
-// has ended, after ctx was cancelled.
-func (c *container) startProbes(ctx context.Context, r *run) <-chan struct{} {
-	ended := make(chan struct{})
-	if c.spec.StartupProbe == nil && c.spec.ReadinessProbe == nil && c.spec.LivenessProbe == nil {
-		close(ended)
-		return ended
-	}
-	p := &prober{node: c.pod.node.cfg.Host, podIP: c.pod.address().String(), run: r}
-	go func() {
-		defer close(ended)
-		c.probeAll(ctx, p)
-	}()
-	return ended
+// needsCare says whether there is anything to do beside the container's program.
+func (c *container) needsCare() bool {
+	return c.spec.StartupProbe != nil || c.spec.ReadinessProbe != nil || c.spec.LivenessProbe != nil || c.postStart() != nil
 }
 
 // probeAll runs a container's probes: the startup probe first, alone, then the
@@ -46,7 +36,7 @@ func (c *container) probeAll(ctx context.Context, p *prober) {
 	if liveness := c.spec.LivenessProbe; liveness != nil {
 		probing.Go(func() {
 			probe(ctx, liveness, true, c.checker("Liveness", p, liveness), func(bool, error) bool {
-				c.stop(fmt.Sprintf("Container %s failed liveness probe, will be restarted", c.spec.Name))
+				c.stop(fmt.Sprintf("Container %s failed liveness probe, will be restarted", c.spec.Name), c.graceAfter(liveness))
 				return false
 			})
 		})
@@ -82,9 +72,17 @@ func (c *container) awaitStartup(ctx context.Context, p *prober) (started bool) 
 		c.setStarted(true)
 		c.mu.Unlock()
 	} else if ctx.Err() == nil {
-		c.stop(fmt.Sprintf("Container %s failed startup probe, will be restarted", c.spec.Name))
+		c.stop(fmt.Sprintf("Container %s failed startup probe, will be restarted", c.spec.Name), c.graceAfter(startup))
 	}
 	return started
+}
+
+// graceAfter is how long a container may take to stop that a probe gave up on.
+func (c *container) graceAfter(p *corev1.Probe) time.Duration {
+	if g := p.TerminationGracePeriodSeconds; g != nil {
+		return time.Duration(*g) * time.Second
+	}
+	return graceOf(c.pod.latest())
 }
 
 // checker makes one probe's check, which tells each failure in an event.

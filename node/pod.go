@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +34,7 @@ type pod struct {
 	mu         sync.Mutex
 	object     *corev1.Pod // newest version known, from the watch or from a write of ours
 	gone       bool        // deleted from the API
+	overdue    bool        // its activeDeadlineSeconds have passed
 	box        *sandbox.Sandbox
 	addr       netip.Addr   // zero: none yet
 	init, main []*container // never change
@@ -102,9 +102,9 @@ func (p *pod) isGone() bool {
 // of it is left here, or when ctx is cancelled and nothing is left here.
 func (p *pod) work(ctx context.Context) {
 	stop, stopAll := context.WithCancel(ctx)
-	kill, killAll := context.WithCancel(context.WithoutCancel(ctx))
+	kill, killAll := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopAll()
-	defer killAll()
+	defer killAll(nil)
 	running := make(chan struct{})
 	go func() {
 		defer close(running)
@@ -114,7 +114,7 @@ func (p *pod) work(ctx context.Context) {
 		}
 	}()
 	defer func() {
-		killAll()
+		killAll(nil)
 		<-running
 	}()
 
@@ -125,6 +125,8 @@ func (p *pod) work(ctx context.Context) {
 		select {
 		case <-p.wake:
 		case <-retry:
+		case <-p.deadline(stop):
+			p.endOverdue(stopAll, killAll)
 		case <-ended:
 			ended = nil
 		case <-ctx.Done():
@@ -144,16 +146,19 @@ func (p *pod) work(ctx context.Context) {
 }
 
 // obey does what the newest version of the object asks for.
-func (p *pod) obey(stop context.Context, stopAll, killAll func()) {
+func (p *pod) obey(stop context.Context, stopAll func(), killAll func(why error)) {
 	object := p.latest()
 	switch {
 	case p.isGone(): // by force, without a grace period
-		killAll()
+		killAll(nil)
 		stopAll()
 	case object.DeletionTimestamp != nil && stop.Err() == nil:
 		p.announceStop()
+		if grace(object) == 0 {
+			killAll(nil)
+		}
 		stopAll()
-		time.AfterFunc(grace(object), killAll)
+		time.AfterFunc(grace(object), func() { killAll(errGraceOver) })
 	}
 	for i, c := range p.main {
 		c.setImage(object.Spec.Containers[i].Image)
@@ -178,60 +183,6 @@ func (p *pod) settle(ctx context.Context) {
 			return
 		case <-ctx.Done():
 			return
-		}
-	}
-}
-
-// run makes the sandbox and runs the containers until all have ended: by themselves
-// or because stop, and after the grace period kill, was cancelled.
-func (p *pod) run(stop, kill context.Context) {
-	defer p.followObjects(stop)()
-	if !p.setupVolumes(stop) || !p.setup(stop) {
-		return
-	}
-	refreshing, stopRefreshing := context.WithCancel(stop)
-	var refresher sync.WaitGroup
-	defer refresher.Wait()
-	defer stopRefreshing()
-	refresher.Go(func() { p.keepFresh(refreshing) })
-	var sidecars sync.WaitGroup
-	defer sidecars.Wait()
-	sidecarStop, stopSidecars := context.WithCancel(stop)
-	defer func() { // they do not keep a Pod running
-		stopSidecars()
-		for _, c := range p.init {
-			c.stop("") // begins their grace period
-		}
-	}()
-	for _, c := range p.init {
-		if !restarts(c.spec.RestartPolicy) {
-			c.supervise(stop, kill)
-			if stop.Err() != nil || !c.succeeded() {
-				return
-			}
-			continue
-		}
-		finished := make(chan struct{})
-		sidecars.Go(func() {
-			defer close(finished)
-			c.supervise(sidecarStop, kill)
-		})
-		select {
-		case <-c.hasStarted:
-		case <-finished:
-		}
-	}
-	var mains sync.WaitGroup
-	for _, c := range p.main {
-		mains.Go(func() { c.supervise(stop, kill) })
-	}
-	mains.Wait()
-}
-
-func (p *pod) announceStop() {
-	for _, c := range slices.Concat(p.init, p.main) {
-		if c.current().State.Running != nil {
-			c.event(corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
 		}
 	}
 }

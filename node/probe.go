@@ -106,13 +106,22 @@ func (p *prober) check(ctx context.Context, handler *corev1.Probe, spec *corev1.
 }
 
 func (p *prober) get(ctx context.Context, get *corev1.HTTPGetAction, spec *corev1.Container) error {
+	status, err := p.request(ctx, get, spec)
+	if err == nil && (status < 200 || status >= 400) {
+		err = fmt.Errorf("HTTP probe failed with statuscode: %d", status)
+	}
+	return err
+}
+
+// request makes a request and returns the answer's status.
+func (p *prober) request(ctx context.Context, get *corev1.HTTPGetAction, spec *corev1.Container) (int, error) {
 	address, err := p.address(get.Host, get.Port, spec)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	target, err := url.Parse(get.Path) // it may carry a query
 	if err != nil {
-		return err
+		return 0, err
 	}
 	target.Scheme, target.Host = strings.ToLower(string(get.Scheme)), address
 	if target.Scheme == "" {
@@ -120,7 +129,7 @@ func (p *prober) get(ctx context.Context, get *corev1.HTTPGetAction, spec *corev
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	request.Header.Set("User-Agent", "kube-probe/1.37")
 	for _, h := range get.HTTPHeaders {
@@ -133,14 +142,11 @@ func (p *prober) get(ctx context.Context, get *corev1.HTTPGetAction, spec *corev
 	client := &http.Client{Transport: transport, CheckRedirect: stayHere}
 	response, err := client.Do(request)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer response.Body.Close()
 	_, _ = io.CopyN(io.Discard, response.Body, 10<<10) // so that the server need not notice a reset
-	if response.StatusCode < 200 || response.StatusCode >= 400 {
-		return fmt.Errorf("HTTP probe failed with statuscode: %d", response.StatusCode)
-	}
-	return nil
+	return response.StatusCode, nil
 }
 
 // stayHere follows redirects within the probed server; one to another counts as success.

@@ -72,7 +72,7 @@ func (p *pod) patchStatus(ctx context.Context, object *corev1.Pod, over bool) (*
 func (p *pod) outcome() outcome {
 	p.mu.Lock()
 	o := outcome{
-		sandboxUp: p.box != nil, hostIP: p.node.cfg.Address, started: p.started, rejected: p.rejected,
+		sandboxUp: p.box != nil, hostIP: p.node.cfg.Address, started: p.started, rejected: p.rejected, overdue: p.overdue,
 	}
 	if p.addr.IsValid() {
 		o.podIP = p.addr.String()

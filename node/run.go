@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"orrery.example.org/host"
 	"orrery.example.org/node/console"
@@ -34,8 +34,9 @@ type run struct {
 	env     []string
 	console *console.Console
 	box     *sandbox.Sandbox
-	place   *host.Host // with the container's volumes; nil: it has none
-	started bool       // the program was
+	place   *host.Host    // with the container's volumes; nil: it has none
+	started bool          // the program was
+	up      chan struct{} // closed when it was
 }
 
 // runOnce runs the container once and returns its exit code. An error means that it
@@ -48,28 +49,36 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 	defer r.leavePlace()
 	stop, stopRun := context.WithCancel(stop)
 	defer stopRun()
-	kill, killRun := context.WithCancel(kill)
-	defer killRun()
+	kill, killRun := context.WithCancelCause(kill)
+	defer killRun(nil)
 	c.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", r.image))
-	err = c.begin(r, imageID(image, r.argv), func() {
+	err = c.begin(r, imageID(image, r.argv), func(grace time.Duration) {
 		stopRun()
-		time.AfterFunc(graceOf(c.pod.latest()), killRun)
+		time.AfterFunc(grace, func() { killRun(errGraceOver) })
 	})
 	if err != nil {
 		return 0, err
 	}
 	c.event(corev1.EventTypeNormal, "Created", "Container created")
 	c.event(corev1.EventTypeNormal, "Started", "Container started")
-	probing := c.startProbes(stop, r)
-	err = r.execute(stop, kill)
+	life, end := context.WithCancel(context.WithoutCancel(stop))
+	terminated, terminate := context.WithCancel(life)
+	dead, die := context.WithCancel(life)
+	var beside sync.WaitGroup
+	beside.Go(func() { r.stopGently(life, stop, kill, terminate, die) })
+	if c.needsCare() {
+		beside.Go(func() { r.care(stop) })
+	}
+	err = r.execute(terminated, dead)
+	end()
 	stopRun()
-	<-probing
+	beside.Wait()
 	return c.end(r, err), nil
 }
 
 // prepare finds out what is to be run, and mounts the container's volumes.
 func (c *container) prepare(ctx context.Context, image workload.Image) (r *run, err error) {
-	r = &run{c: c, image: c.current().Image, box: c.pod.sandbox()}
+	r = &run{c: c, up: make(chan struct{}), image: c.current().Image, box: c.pod.sandbox()}
 	r.builtIn, r.argv = c.pod.node.catalog.Program(image, c.spec)
 	if r.env, err = c.pod.environment(ctx, &c.spec); err != nil {
 		return nil, err
@@ -94,13 +103,8 @@ func (r *run) leavePlace() {
 	}
 }
 
-// graceOf is how long a container may take to stop while its Pod goes on.
-func graceOf(object *corev1.Pod) time.Duration {
-	return time.Duration(ptr.Deref(object.Spec.TerminationGracePeriodSeconds, 30)) * time.Second
-}
-
 // begin opens the console and puts the container into the state Running.
-func (c *container) begin(r *run, imageID string, stopRun func()) (err error) {
+func (c *container) begin(r *run, imageID string, stopRun func(grace time.Duration)) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.status.ContainerID != "" {
@@ -126,7 +130,7 @@ func (c *container) begin(r *run, imageID string, stopRun func()) (err error) {
 	}
 	c.status.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
 	c.status.ContainerID, c.status.ImageID = newContainerID(), imageID
-	c.setStarted(c.spec.StartupProbe == nil)
+	c.setStarted(c.spec.StartupProbe == nil && c.postStart() == nil)
 	return nil
 }
 
@@ -172,11 +176,22 @@ func (r *run) open(path string) (*os.File, error) {
 // ready is called by the program, or for it when it runs.
 func (r *run) ready() {
 	r.started = true
+	if r.c.postStart() == nil {
+		r.serve()
+	}
+	close(r.up)
+}
+
+// serve says that the program is up and its postStart hook has run.
+func (r *run) serve() {
 	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
 	r.c.serving = true
+	if r.c.spec.StartupProbe == nil {
+		r.c.setStarted(true)
+	}
 	r.c.setReady()
 	closeOnce(r.c.settled)
-	r.c.mu.Unlock()
 }
 
 // end closes the console and puts the container into the state Terminated.

@@ -17,7 +17,14 @@ type outcome struct {
 	hostIP           string
 	started          metav1.Time
 	rejected         *rejection // the node refused the Pod
+	overdue          bool       // the node stopped the Pod, because it was active for too long
 }
+
+// What becomes of a Pod that is overdue, in upstream's words.
+const (
+	deadlineExceeded = "DeadlineExceeded"
+	deadlineMessage  = "Pod was active on the node longer than the specified deadline"
+)
 
 // rejection is why a node refuses a Pod.
 type rejection struct{ reason, message string }
@@ -41,6 +48,9 @@ func podStatus(pod *corev1.Pod, o outcome, now metav1.Time) corev1.PodStatus {
 	status.InitContainerStatuses, status.ContainerStatuses = o.init, o.containers
 	if status.Phase != corev1.PodFailed && status.Phase != corev1.PodSucceeded { // those are final
 		status.Phase = phase(&pod.Spec, o)
+		if o.over && o.overdue {
+			status.Phase, status.Reason, status.Message = corev1.PodFailed, deadlineExceeded, deadlineMessage
+		}
 	}
 	for _, c := range conditions(pod, o, status.Phase) {
 		c.ObservedGeneration = pod.Generation
@@ -54,7 +64,7 @@ func phase(spec *corev1.PodSpec, o outcome) corev1.PodPhase {
 	for i, c := range o.init {
 		switch {
 		case restarts(spec.InitContainers[i].RestartPolicy):
-			if c.Started == nil || !*c.Started {
+			if !begun(o.containers) && (c.Started == nil || !*c.Started) {
 				return corev1.PodPending
 			}
 		case failed(c) && spec.RestartPolicy == corev1.RestartPolicyNever:
@@ -93,6 +103,13 @@ func phase(spec *corev1.PodSpec, o outcome) corev1.PodPhase {
 	default:
 		return corev1.PodRunning // OnFailure: some will run again
 	}
+}
+
+// begun says whether any container ran, for which all sidecars had to have started.
+func begun(all []corev1.ContainerStatus) bool {
+	return slices.ContainsFunc(all, func(c corev1.ContainerStatus) bool {
+		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
+	})
 }
 
 // restarts says whether an init container is a sidecar.
@@ -139,6 +156,9 @@ func initialized(pod *corev1.Pod, o outcome, phase corev1.PodPhase) corev1.PodCo
 	for i, s := range o.init {
 		sidecar := restarts(pod.Spec.InitContainers[i].RestartPolicy)
 		done := s.State.Terminated != nil && !failed(s)
+		if sidecar && begun(o.containers) {
+			continue
+		}
 		if !(sidecar && s.Started != nil && *s.Started || !sidecar && done) {
 			incomplete = append(incomplete, s.Name)
 		}
