@@ -37,7 +37,8 @@ type Applier struct {
 	settings Settings
 	host     *host.Host
 	log      *slog.Logger
-	limit    int // bytes in a transaction; learnt by failing
+	limit    int     // bytes in a transaction; learnt by failing
+	k        *kernel // nil: closed
 
 	// What the kernel holds, as far as this Applier made it.
 	model       *model
@@ -61,13 +62,35 @@ func (a *Applier) Start(ctx context.Context) error {
 	if _, err := host.LookPath("nft"); err != nil {
 		return fmt.Errorf("%w; on Debian and Ubuntu it is in the package nftables (apt install nftables)", err)
 	}
-	k, err := dial(ctx, a.host, a.settings.Family)
+	k, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer k.close()
 	_, err = k.generation()
 	return err
+}
+
+// connect opens the socket that Close closes, unless it is open. It is kept: the kernel
+// takes some 10 ms to close one that has deleted something.
+func (a *Applier) connect(ctx context.Context) (*kernel, error) {
+	if a.k == nil {
+		k, err := dial(a.host, a.settings.Family)
+		if err != nil {
+			return nil, err
+		}
+		a.k = k
+	}
+	return a.k, a.k.hurry(ctx)
+}
+
+// Close closes the connection to the kernel. The rules stay. The next call of another
+// method opens it anew.
+func (a *Applier) Close() error {
+	if a.k != nil {
+		a.k.close()
+		a.k = nil
+	}
+	return nil
 }
 
 // Full makes the kernel hold exactly the rules of a snapshot. It reads what is there
@@ -136,11 +159,10 @@ func (a *Applier) Intact(ctx context.Context) (bool, error) {
 // Check compares the kernel with a snapshot and returns what differs: nothing, if it is
 // as it should be.
 func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) {
-	k, err := dial(ctx, a.host, a.settings.Family)
+	k, err := a.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer k.close()
 	have, err := k.read()
 	if err != nil {
 		return nil, err
@@ -170,11 +192,11 @@ func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) 
 // Cleanup removes the table from the network namespace, whoever put it there. Where
 // there is none, nothing happens.
 func (a *Applier) Cleanup(ctx context.Context) error {
-	k, err := dial(ctx, a.host, a.settings.Family)
+	k, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer k.close()
+	defer func() { _ = a.Close() }()
 	a.model, a.text, a.generation = nil, "", 0
 	_, err = k.deleteTable()
 	return err

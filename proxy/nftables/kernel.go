@@ -35,19 +35,15 @@ type kernel struct {
 
 // dial opens a netlink socket in a place. It is opened on a thread that ends there, and
 // belongs to the place for life; see host.Netlink.
-func dial(ctx context.Context, h *host.Host, family plan.Family) (*kernel, error) {
+func dial(h *host.Host, family plan.Family) (*kernel, error) {
 	k := &kernel{table: &gnft.Table{Name: TableName, Family: gnft.TableFamilyIPv4}}
 	if family == plan.IPv6 {
 		k.table.Family = gnft.TableFamilyIPv6
 	}
-	deadline := time.Now().Add(patience)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
 	err := h.Do(func() (err error) {
 		k.conn, err = gnft.New(gnft.AsLasting(), gnft.WithSockOptions(func(c *netlink.Conn) error {
 			k.raw = c
-			return c.SetDeadline(deadline)
+			return nil
 		}))
 		return err
 	})
@@ -58,6 +54,18 @@ func dial(ctx context.Context, h *host.Host, family plan.Family) (*kernel, error
 }
 
 func (k *kernel) close() { _ = k.conn.CloseLasting() }
+
+// hurry limits how long the calls that follow may take together.
+func (k *kernel) hurry(ctx context.Context) error {
+	deadline := time.Now().Add(patience)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if err := k.raw.SetDeadline(deadline); err != nil {
+		return fmt.Errorf("limit the time for nftables: %w", err)
+	}
+	return nil
+}
 
 // generation is the number of the kernel's rule set. Every transaction of anybody
 // counts it up by one.
@@ -234,6 +242,19 @@ func (k *kernel) clients() (Elements, error) {
 		all[Slot{Set: mapAffinity, Key: string(e.Key)}] = string(e.Val)
 	}
 	return all, nil
+}
+
+// remember6 puts its rule into a chain that remembers clients.
+func (k *kernel) remember6(chain string) error {
+	timeout, err := time.ParseDuration(strings.TrimPrefix(chain, prefixRemember))
+	if err != nil {
+		return fmt.Errorf("chain %s: %w", chain, err)
+	}
+	k.conn.AddRule(&gnft.Rule{Table: k.table, Chain: &gnft.Chain{Name: chain, Table: k.table}, Exprs: remember6(timeout)})
+	if err := k.conn.Flush(); err != nil {
+		return fmt.Errorf("chain %s: %w", chain, err)
+	}
+	return nil
 }
 
 // deleteTable removes the table with all that is in it, if there is one.

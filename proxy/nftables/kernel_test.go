@@ -20,6 +20,7 @@ func start(t testing.TB, h *host.Host, tweaks ...func(*Settings)) *Applier {
 		tweak(&cfg.Settings)
 	}
 	a := New(cfg)
+	t.Cleanup(func() { _ = a.Close() })
 	if err := a.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}

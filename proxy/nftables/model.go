@@ -146,6 +146,20 @@ func foreign(have contents) bool {
 	ours := func(name string) bool {
 		return strings.Contains(text, " "+name+"\n") || strings.Contains(text, " "+name+" {")
 	}
-	return slices.ContainsFunc(have.chains, func(c string) bool { return !isShape(c) && !ours(c) }) ||
-		slices.ContainsFunc(have.sets, func(s string) bool { return !isEndpoints(s) && !ours(s) })
+	made := map[string]bool{}
+	for _, chain := range have.chains {
+		switch {
+		case strings.HasPrefix(chain, prefixOneOf):
+			made[mapOf(chain)] = true
+		case !isShape(chain) && !ours(chain):
+			return true
+		}
+	}
+	for _, set := range have.sets {
+		if !made[set] && !ours(set) {
+			return true
+		}
+		delete(made, set)
+	}
+	return len(made) > 0
 }

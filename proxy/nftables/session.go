@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,13 +25,13 @@ type session struct {
 // session runs f with a connection. If the generation has moved by our own transactions
 // only, and it was known what there was before, then it is known what there is now.
 func (a *Applier) session(ctx context.Context, f func(*session) error) (plan.Report, error) {
-	k, err := dial(ctx, a.host, a.settings.Family)
+	k, err := a.connect(ctx)
 	if err != nil {
 		return plan.Report{}, err
 	}
-	defer k.close()
 	w := &session{Applier: a, k: k}
 	if w.start, err = k.generation(); err != nil {
+		_ = a.Close()
 		return plan.Report{}, err
 	}
 	w.known = w.start == a.generation
@@ -40,6 +41,9 @@ func (a *Applier) session(ctx context.Context, f func(*session) error) (plan.Rep
 		if end, err = k.generation(); w.known && end == w.start+w.commits {
 			a.generation = end
 		}
+	}
+	if err != nil {
+		_ = a.Close() // answers may be left in the socket
 	}
 	return plan.Report{
 		Written: map[string]int{"elements": w.written}, Total: map[string]int{"elements": a.total},
@@ -110,7 +114,8 @@ func (w *session) intact() (bool, error) {
 	if err != nil || foreign(have) {
 		return false, err
 	}
-	w.known = maps.Equal(have.elements, w.model.all())
+	strange := func(chain string) bool { return isShape(chain) && !w.shapes[chain] }
+	w.known = maps.Equal(have.elements, w.model.all()) && !slices.ContainsFunc(have.chains, strange)
 	return w.known, nil
 }
 
@@ -124,15 +129,12 @@ func (w *session) rules(ctx context.Context, have contents, needed map[string]bo
 	if len(have.chains) > 0 && print == w.fingerprint && text == w.text {
 		return have, w.addShapes(ctx, needed)
 	}
-	all := text
-	for _, chain := range slices.Sorted(maps.Keys(needed)) {
-		all += w.settings.Shape(chain)
-	}
-	if err = w.nft(ctx, all); err != nil && len(have.chains) > 0 {
+	chains := slices.Sorted(maps.Keys(needed))
+	if err = w.make(ctx, text, chains); err != nil && len(have.chains) > 0 {
 		w.log.Info("the table does not take the rules; it is made anew", "table", TableName, "err", err)
 		have = contents{}
 		if err = w.deleteTable(); err == nil {
-			err = w.nft(ctx, all)
+			err = w.make(ctx, text, chains)
 		}
 	}
 	if err != nil {
@@ -145,22 +147,37 @@ func (w *session) rules(ctx context.Context, have contents, needed map[string]bo
 
 // addShapes makes the chains and maps that are needed and not there yet.
 func (w *session) addShapes(ctx context.Context, needed map[string]bool) error {
-	var text string
-	for _, chain := range slices.Sorted(maps.Keys(needed)) {
-		if !w.shapes[chain] {
-			text += w.settings.Shape(chain)
-		}
-	}
-	if text == "" {
+	missing := maps.Clone(needed)
+	maps.DeleteFunc(missing, func(chain string, _ bool) bool { return w.shapes[chain] })
+	if len(missing) == 0 {
 		return nil
+	}
+	if err := w.make(ctx, "", slices.Sorted(maps.Keys(missing))); err != nil {
+		return err
+	}
+	maps.Copy(w.shapes, missing)
+	var err error
+	w.fingerprint, err = w.k.fingerprint()
+	return err
+}
+
+// make runs a text together with what makes some shapes.
+func (w *session) make(ctx context.Context, text string, chains []string) error {
+	for _, chain := range chains {
+		text += w.settings.Shape(chain)
 	}
 	if err := w.nft(ctx, text); err != nil {
 		return err
 	}
-	maps.Copy(w.shapes, needed)
-	var err error
-	w.fingerprint, err = w.k.fingerprint()
-	return err
+	for _, chain := range chains {
+		if w.settings.ipv6() && strings.HasPrefix(chain, prefixRemember) {
+			if err := w.k.remember6(chain); err != nil {
+				return err
+			}
+			w.commits++
+		}
+	}
+	return nil
 }
 
 // removeShapes removes the chains and maps that no element leads to any more.

@@ -124,20 +124,23 @@ func (s *Settings) Text() string {
 // Shape is the input of nft that makes the maps and chains of one count of endpoints, or
 // of one affinity timeout.
 func (s *Settings) Shape(chain string) string {
+	const remember = `
+chain $CHAIN
+rule $CHAIN meta l4proto tcp update @affinity { ct original $IP saddr . ct original $IP daddr . meta l4proto . ct original proto-dst timeout $N : $IP daddr . th dport }
+rule $CHAIN meta l4proto udp update @affinity { ct original $IP saddr . ct original $IP daddr . meta l4proto . ct original proto-dst timeout $N : $IP daddr . th dport }
+rule $CHAIN meta l4proto sctp update @affinity { ct original $IP saddr . ct original $IP daddr . meta l4proto . ct original proto-dst timeout $N : $IP daddr . th dport }
+`
 	const balance = `
 add map $IP kube-proxy $MAP { typeof $IP daddr . meta l4proto . th dport . numgen random mod $N : $IP daddr . th dport; }
 chain $CHAIN
 rule $CHAIN dnat $IP to $IP daddr . meta l4proto . th dport . numgen random mod $N map @$MAP
 `
-	const remember = `
-chain $CHAIN
-rule $CHAIN meta l4proto tcp update @affinity { $KEY timeout $N : $IP daddr . th dport }
-rule $CHAIN meta l4proto udp update @affinity { $KEY timeout $N : $IP daddr . th dport }
-rule $CHAIN meta l4proto sctp update @affinity { $KEY timeout $N : $IP daddr . th dport }
-`
 	if seconds, ok := strings.CutPrefix(chain, prefixRemember); ok {
-		key := "ct original $IP saddr . ct original $IP daddr . meta l4proto . ct original proto-dst"
-		return s.expand(strings.ReplaceAll(remember, "$KEY", key), map[string]string{"$CHAIN": chain, "$N": seconds})
+		text := remember
+		if s.ipv6() {
+			text = "chain $CHAIN\n"
+		}
+		return s.expand(text, map[string]string{"$CHAIN": chain, "$N": seconds})
 	}
 	return s.expand(balance, map[string]string{
 		"$CHAIN": chain, "$MAP": mapOf(chain), "$N": chain[strings.LastIndexByte(chain, '-')+1:],
