@@ -88,7 +88,7 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 		return c, err
 	}
 	done("cluster DNS answers", dnsService.String())
-	return c, c.config.State.remember()
+	return c, nil
 }
 
 // close takes the cluster down: first who talks to the API server, then it.

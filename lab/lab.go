@@ -17,6 +17,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"orrery.example.org/proxy"
 )
 
 // stopTimeout is how long a lab may take to stop in good order.
@@ -26,7 +28,7 @@ const stopTimeout = 20 * time.Second
 type Config struct {
 	Nodes     int    `mapstructure:"nodes" usage:"number of nodes"`
 	APIPort   int    `mapstructure:"api-port" usage:"port of the API on 127.0.0.1; another one is chosen where the default is taken"`
-	ProxyMode string `mapstructure:"proxy-mode" usage:"how the service proxies program the kernel: iptables"`
+	ProxyMode string `mapstructure:"proxy-mode" usage:"how the service proxies program the kernel: iptables or nftables"`
 	// NoFsync trades the safety of etcd's data for speed: for labs that are thrown away.
 	NoFsync bool `mapstructure:"unsafe-no-fsync" usage:"do not wait for the disk; a power cut may lose the cluster's data"`
 
@@ -37,7 +39,7 @@ type Config struct {
 
 // Defaults are what `ctl up` starts.
 func Defaults() Config {
-	return Config{Nodes: 3, APIPort: 6443, ProxyMode: "iptables"}
+	return Config{Nodes: 3, APIPort: 6443, ProxyMode: proxy.ModeIPTables}
 }
 
 // Lab is one running cluster.
@@ -56,8 +58,8 @@ func New(c Config) (*Lab, error) {
 	if c.APIPort < 0 || c.APIPort > 65535 {
 		return nil, fmt.Errorf("invalid API port %d: use 1 to 65535, or 0 for any free one", c.APIPort)
 	}
-	if c.ProxyMode != "iptables" {
-		return nil, fmt.Errorf("unknown proxy mode %q: the lab knows iptables", c.ProxyMode)
+	if c.ProxyMode != proxy.ModeIPTables && c.ProxyMode != proxy.ModeNFTables {
+		return nil, fmt.Errorf("unknown proxy mode %q: the lab knows iptables and nftables", c.ProxyMode)
 	}
 	return &Lab{config: c, log: slog.Default(), started: time.Now()}, nil
 }

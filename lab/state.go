@@ -60,24 +60,46 @@ func stateRoot() (string, error) {
 	return filepath.Join(home, ".local", "state", "orrery"), nil
 }
 
-// Current is the lab a command means when it names none: $ORRERY_LAB, else the one
-// that was started last, else the default one.
+// Current is the lab a command means when it names none: $ORRERY_LAB, else of those
+// that run the one that was started last, else the one started last, else the default.
 func Current() (State, error) {
 	if name := os.Getenv("ORRERY_LAB"); name != "" {
 		return StateOf(name)
 	}
-	name := DefaultName
-	if root, err := stateRoot(); err == nil {
-		if last, err := os.ReadFile(filepath.Join(root, "last")); err == nil && validName.Match(last) {
-			name = string(last)
+	names, err := List()
+	if err != nil {
+		return State{}, fmt.Errorf("look for labs: %w", err)
+	}
+	current, err := StateOf(DefaultName)
+	if err != nil {
+		return current, err
+	}
+	for _, name := range names {
+		s, err := StateOf(name)
+		if err == nil && s.newerThan(current) {
+			current = s
 		}
 	}
-	return StateOf(name)
+	return current, nil
 }
 
-// remember makes this lab the one that Current finds.
-func (s State) remember() error {
-	return os.WriteFile(filepath.Join(filepath.Dir(s.Dir), "last"), []byte(s.Name), 0o644)
+// newerThan compares by whether they run, then by when they were started.
+func (s State) newerThan(other State) bool {
+	_, runs := s.Running()
+	_, otherRuns := other.Running()
+	if runs != otherRuns {
+		return runs
+	}
+	return s.started().After(other.started())
+}
+
+// started is when the lock was written last; the zero time if the lab never ran.
+func (s State) started() time.Time {
+	info, err := os.Stat(s.lockFile())
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 // Kubeconfig is the file for programs on this machine.
