@@ -25,7 +25,7 @@ type ipRule struct {
 func (r *ipRule) Try(p *Packet, node *Node) ([]Branch, error) {
 	var passed []Branch
 	share, after := Whole, p
-	for _, i := range inKernelOrder(r.rule.Match) {
+	for i := range inKernelOrder(r.rule.Match) {
 		m := r.rule.Match[i]
 		switch {
 		case m.Kind == iptables.Statistic && m.Number == 0:
@@ -138,7 +138,7 @@ func (r *ipRule) Why(p *Packet, _ *Node, failed int) string {
 		return fmt.Sprintf("it is %s; the rule wants packets %s", actual(m, p), wanted(m))
 	}
 	var facts []string
-	for _, i := range inKernelOrder(r.rule.Match) {
+	for i := range inKernelOrder(r.rule.Match) {
 		m := r.rule.Match[i]
 		if m.Kind == iptables.Comment || m.Kind == iptables.Recent && m.Number == 0 {
 			continue

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -11,16 +12,16 @@ import (
 
 // inKernelOrder are the numbers of a rule's conditions in the order in which the kernel
 // tries them: the IP header and the interface first, then the extensions as written.
-func inKernelOrder(match []iptables.Match) []int {
-	order := make([]int, 0, len(match))
-	for pass := range 2 {
-		for i, m := range match {
-			if header := isHeader(m.Kind); header == (pass == 0) {
-				order = append(order, i)
+func inKernelOrder(match []iptables.Match) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for _, headers := range []bool{true, false} {
+			for i := range match {
+				if isHeader(match[i].Kind) == headers && !yield(i) {
+					return
+				}
 			}
 		}
 	}
-	return order
 }
 
 func isHeader(k iptables.Kind) bool {
@@ -140,5 +141,5 @@ func actual(m iptables.Match, p *Packet) string {
 	case iptables.Statistic:
 		return "one of the others"
 	}
-	return "from " + p.Source.String() + ", who was not"
+	return "from " + p.Source.String() + ", which was not"
 }

@@ -105,7 +105,7 @@ const (
 	Hairpin       Causes = 1 << iota // the endpoint is the client itself
 	FromOutside                      // it came to an address for outside, under the policy Cluster
 	FromNode                         // the node itself sends it to such an address
-	OffCluster                       // to a ClusterIP, by somebody who is no Pod of the node
+	OffCluster                       // to a ClusterIP, from a source that is not known to be a Pod
 	MasqueradeAll                    // the proxy is told to masquerade all that goes to a ClusterIP
 	MarkedBefore                     // it carried the mark when it came
 )
@@ -114,7 +114,7 @@ var causeTexts = [...]string{
 	"the client would be its own server (hairpin)",
 	"traffic to an address for outside may leave for another node, and the answer must come back here",
 	"the node's own address may not be one that the endpoint can answer",
-	"the client is no Pod, and the answer must come back here",
+	"the client is not known to be a Pod, and the answer must come back here",
 	"masquerade-all is set",
 	"it carried the mark already",
 }
@@ -141,7 +141,7 @@ func (o *Outcome) String() string {
 		fmt.Fprintf(&b, " to %s, untouched", o.Packet.Destination)
 	}
 	if name := o.Service(); name.Name.Name != "" {
-		fmt.Fprintf(&b, " of %s", name)
+		fmt.Fprintf(&b, " (%s)", name)
 	}
 	if o.Masqueraded {
 		fmt.Fprintf(&b, ", masqueraded: %s", o.Packet.Causes)
