@@ -10,6 +10,7 @@
 //	udp.go, tcp.go  ->  message.go, what every DNS server does  ->  resolve.go, who has the answer:
 //	records.go and lookup.go, what the cluster's names mean, or
 //	forward.go, names outside of it, where an upstream is configured
+//	replies.go, what was answered before, and is still true
 //
 // records.go is the heart, and pure: a question and a view of the index, to an answer.
 // Where the specification is silent, CoreDNS's answer is ours, down to its quirks.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -134,8 +135,9 @@ func remove[K, V comparable](m map[K][]V, k K, value V) {
 
 // index guards the view: the watches change it, the answers read it.
 type index struct {
-	mu   sync.RWMutex
-	view *view
+	mu         sync.RWMutex
+	view       *view
+	generation atomic.Uint64 // of the view, counts its changes
 }
 
 // read calls f with the view, which nothing changes meanwhile.
@@ -151,4 +153,5 @@ func (i *index) change(f func(*view)) {
 	defer i.mu.Unlock()
 	f(i.view)
 	i.view.serial = uint32(time.Now().Unix())
+	i.generation.Add(1)
 }

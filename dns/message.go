@@ -15,18 +15,27 @@ import (
 
 // client is who asks, and how.
 type client struct {
-	addr  netip.AddrPort
-	proto string // udp or tcp
+	addr    netip.AddrPort
+	proto   string   // udp or tcp
+	replies *replies // what clients of its family were told on this socket; may be nil
+}
+
+// family is that of the client's address, by its number in metrics: 1 for IPv4, 2 for IPv6.
+func (c *client) family() string {
+	if addr := c.addr.Addr(); addr.Is6() && !addr.Is4In6() {
+		return "2"
+	}
+	return "1"
 }
 
 // query is a question on its way to an answer.
 type query struct {
 	client
-	msg    dns.Msg
-	opt    *dns.OPT // nil: the client does not speak EDNS0
-	start  time.Time
-	length int    // of the message
-	buf    []byte // room for the reply, may be nil
+	wire  []byte // the message, until the next is read
+	msg   dns.Msg
+	opt   *dns.OPT // nil: the client does not speak EDNS0
+	start time.Time
+	buf   []byte // room for the reply, may be nil
 }
 
 // headerSize is the size of the fixed part that every DNS message begins with.
@@ -42,13 +51,20 @@ func (s *Server) respond(wire []byte, from client, buf []byte) (reply []byte, la
 			reply, later = reject(wire, dns.RcodeServerFailure), nil
 		}
 	}()
+	start := time.Now()
+	if from.replies != nil {
+		if reply, tally := from.replies.find(wire, s.index.generation.Load(), buf); reply != nil {
+			tally.observe(len(wire), len(reply), start)
+			return reply, nil
+		}
+	}
 	if len(wire) < headerSize || wire[2]&0x80 != 0 {
 		return nil, nil // no message, or itself a reply
 	}
 	if rcode := acceptable(wire); rcode != dns.RcodeSuccess {
 		return reject(wire, rcode), nil
 	}
-	q := &query{client: from, start: time.Now(), length: len(wire), buf: buf}
+	q := &query{client: from, wire: wire, start: start, buf: buf}
 	if err := q.msg.Unpack(wire); err != nil || len(q.msg.Question) != 1 {
 		return reject(wire, dns.RcodeFormatError), nil
 	}
@@ -63,7 +79,7 @@ func (s *Server) respond(wire []byte, from client, buf []byte) (reply []byte, la
 		return s.finish(q, m, ""), nil
 	}
 	if reply, later = s.resolve(q, m); later != nil {
-		q.buf = nil // by then it is another's
+		q.buf, q.replies = nil, nil // by then they are another's
 	}
 	return reply, later
 }
@@ -103,7 +119,11 @@ func (s *Server) finish(q *query, m *dns.Msg, plugin string) []byte {
 		m.Answer, m.Ns, m.Extra, m.Rcode = nil, nil, nil, dns.RcodeServerFailure
 		reply, _ = m.PackBuffer(q.buf)
 	}
-	s.metrics.observe(q, m.Rcode, len(reply), plugin)
+	tally := s.metrics.tally(q, m.Rcode, plugin)
+	tally.observe(len(q.wire), len(reply), q.start)
+	if q.worthKeeping(m) {
+		q.replies.keep(q.wire, reply, m, tally)
+	}
 	if s.cfg.LogQueries {
 		question := &q.msg.Question[0]
 		s.log.Info("query", "client", q.addr, "proto", q.proto, "id", q.msg.Id,
@@ -111,6 +131,12 @@ func (s *Server) finish(q *query, m *dns.Msg, plugin string) []byte {
 			"size", len(reply), "duration", time.Since(q.start))
 	}
 	return reply
+}
+
+// worthKeeping reports whether the same query will be replied to likewise. Only answers
+// out of the index are authoritative, and EDNS0 options such as cookies differ each time.
+func (q *query) worthKeeping(m *dns.Msg) bool {
+	return q.replies != nil && m.Authoritative && (q.opt == nil || len(q.opt.Option) == 0)
 }
 
 // size is how long a reply may be.

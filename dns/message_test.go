@@ -169,9 +169,13 @@ func FuzzRespond(f *testing.F) {
 		if tcp {
 			from = byTCP
 		}
+		from = keeping(from)
 		reply, later := s.respond(wire, from, make([]byte, 512))
 		if later != nil {
 			t.Fatal("an upstream is to be asked, and there is none")
+		}
+		if again, _ := s.respond(wire, from, make([]byte, 512)); len(again) != len(reply) && reply[2]&0x02 == 0 {
+			t.Fatalf("replies of %d and %d bytes to the same query", len(reply), len(again))
 		}
 		if reply == nil {
 			if len(wire) >= headerSize && wire[2]&0x80 == 0 {
@@ -239,14 +243,16 @@ func BenchmarkRespond(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Run(question, func(b *testing.B) {
-			b.ReportAllocs()
-			buf := make([]byte, maxQuery)
-			for b.Loop() {
-				if reply, _ := s.respond(wire, byUDP, buf); reply == nil {
-					b.Fatal("no reply")
+		for about, from := range map[string]client{"made": byUDP, "kept": keeping(byUDP)} {
+			b.Run(question+"/"+about, func(b *testing.B) {
+				b.ReportAllocs()
+				buf := make([]byte, maxQuery)
+				for b.Loop() {
+					if reply, _ := s.respond(wire, from, buf); reply == nil {
+						b.Fatal("no reply")
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

@@ -52,17 +52,31 @@ func newMetrics(listen string) *metrics {
 	return m
 }
 
-// observe counts a query and its reply.
-func (m *metrics) observe(q *query, rcode, size int, plugin string) {
-	family := "1"
-	if addr := q.addr.Addr(); addr.Is6() && !addr.Is4In6() {
-		family = "2"
+// tally is where one sort of query and its reply are counted.
+type tally struct {
+	requests, responses    prometheus.Counter
+	requestSize, replySize prometheus.Observer
+	duration               prometheus.Observer
+}
+
+// tally finds the counters of a query and of its reply.
+func (m *metrics) tally(q *query, rcode int, plugin string) tally {
+	return tally{
+		requests:    m.requests.WithLabelValues(q.proto, q.family(), typeLabel(q.msg.Question[0].Qtype)),
+		responses:   m.responses.WithLabelValues(rcodeName(rcode), plugin),
+		requestSize: m.requestSize.WithLabelValues(q.proto),
+		replySize:   m.replySize.WithLabelValues(q.proto),
+		duration:    m.duration,
 	}
-	m.requests.WithLabelValues(q.proto, family, typeLabel(q.msg.Question[0].Qtype)).Inc()
-	m.requestSize.WithLabelValues(q.proto).Observe(float64(q.length))
-	m.responses.WithLabelValues(rcodeName(rcode), plugin).Inc()
-	m.replySize.WithLabelValues(q.proto).Observe(float64(size))
-	m.duration.Observe(time.Since(q.start).Seconds())
+}
+
+// observe counts one query of so many bytes, which came at start, and its reply.
+func (t *tally) observe(query, reply int, start time.Time) {
+	t.requests.Inc()
+	t.requestSize.Observe(float64(query))
+	t.responses.Inc()
+	t.replySize.Observe(float64(reply))
+	t.duration.Observe(time.Since(start).Seconds())
 }
 
 // typeLabel is the type asked for. What a client may make up is "other", lest it makes

@@ -237,6 +237,44 @@ func TestShuffle(t *testing.T) {
 	}
 }
 
+// TestBurst: of many queries at once, some of which are none, each has its own reply.
+func TestBurst(t *testing.T) {
+	_, address := start(t, testConfig(world()...))
+	conn, err := net.Dial("udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for round := range 3 {
+		for id := range uint16(100) {
+			wire := packed(t, []string{"svc1.testns.svc.cluster.local. A", "nope.testns.svc.cluster.local. A", "hdls1.testns.svc.cluster.local. SRV"}[id%3], id)
+			if id%10 == 9 {
+				wire = wire[:headerSize+5] // FORMERR
+			}
+			if _, err := conn.Write(wire); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		seen, buf := map[uint16]bool{}, make([]byte, maxQuery)
+		for range 100 {
+			n, err := conn.Read(buf)
+			if err != nil {
+				t.Fatalf("round %d: %d replies: %v", round, len(seen), err)
+			}
+			m := unpacked(t, buf[:n])
+			want := []int{dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeSuccess}[m.Id%3]
+			if m.Id%10 == 9 {
+				want = dns.RcodeFormatError
+			}
+			if seen[m.Id] || m.Rcode != want {
+				t.Errorf("round %d: reply %d (again: %v) has %s", round, m.Id, seen[m.Id], dns.RcodeToString[m.Rcode])
+			}
+			seen[m.Id] = true
+		}
+	}
+}
+
 // TestWildcardSource: a server on all addresses replies from the one that was asked.
 func TestWildcardSource(t *testing.T) {
 	for _, listen := range []string{":0", "0.0.0.0:0", "[::]:0"} {

@@ -1,13 +1,14 @@
 package dns
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,44 +16,95 @@ import (
 // room for EDNS0 options.
 const maxQuery = 4096
 
+// batchSize is how many queries are read and replied to in one go, where so many wait.
+const batchSize = 32
+
 // serveUDP answers what arrives on one socket. Several share an address, one per
 // processor, and the kernel spreads the clients over them. Answers out of the index are
-// made and sent right here; only where an upstream is asked does a goroutine wait.
+// made right here, and sent when all queries that had arrived have one; only where an
+// upstream is asked does a goroutine wait.
 func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn) error {
-	var pending sync.WaitGroup
-	defer pending.Wait()
 	if err := receiveDestination(conn); err != nil {
 		return fmt.Errorf("prepare UDP socket: %w", err)
 	}
-	query, reply, control := make([]byte, maxQuery), make([]byte, maxQuery), make([]byte, 64)
+	u := &udpSocket{
+		server: s,
+		conn:   ipv6.NewPacketConn(conn), // or ipv4's: batches are the same
+		rooms:  make([][maxQuery]byte, batchSize),
+	}
+	if !s.cfg.LogQueries { // else each query is to be looked at
+		u.kept = map[string]*replies{"1": {}, "2": {}}
+	}
+	defer u.pending.Wait()
+	queries := newBatch()
 	for {
-		n, nc, _, peer, err := conn.ReadMsgUDPAddrPort(query, control)
+		n, err := u.conn.ReadBatch(queries, 0)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read DNS query by UDP: %w", err)
+			return fmt.Errorf("read DNS queries by UDP: %w", err)
 		}
-		source := control[:nc]
-		out, later := s.respond(query[:n], client{addr: peer, proto: "udp"}, reply)
-		if later != nil {
-			source = append([]byte(nil), source...)
-			pending.Go(func() { s.sendUDP(conn, later(ctx), source, peer) })
-			continue
+		u.replies = u.replies[:0]
+		for i := range queries[:n] {
+			u.answer(ctx, &queries[i], u.rooms[i][:])
 		}
-		s.sendUDP(conn, out, source, peer)
+		u.send(u.replies)
 	}
 }
 
-// sendUDP sends a reply from the address that the query was sent to.
-func (s *Server) sendUDP(conn *net.UDPConn, reply, source []byte, peer netip.AddrPort) {
-	if reply == nil {
-		return
+// udpSocket is what serveUDP works with.
+type udpSocket struct {
+	server  *Server
+	conn    *ipv6.PacketConn
+	rooms   [][maxQuery]byte    // for the replies of a batch
+	replies []ipv6.Message      // due when the batch is through
+	kept    map[string]*replies // by the client's family: they are counted apart
+	pending sync.WaitGroup      // for upstreams
+}
+
+// answer replies to one query, if not now then later. Whatever it hears with the query is
+// overwritten by the next batch.
+func (u *udpSocket) answer(ctx context.Context, query *ipv6.Message, room []byte) {
+	from := client{addr: query.Addr.(*net.UDPAddr).AddrPort(), proto: "udp"}
+	from.replies = u.kept[from.family()]
+	reply := ipv6.Message{Buffers: [][]byte{nil}, OOB: query.OOB[:query.NN], Addr: query.Addr}
+	wire, later := u.server.respond(query.Buffers[0][:query.N], from, room)
+	switch {
+	case later != nil:
+		reply.OOB = bytes.Clone(reply.OOB)
+		u.pending.Go(func() {
+			reply.Buffers[0] = later(ctx)
+			u.send([]ipv6.Message{reply})
+		})
+	case wire != nil:
+		reply.Buffers[0] = wire
+		u.replies = append(u.replies, reply)
 	}
-	// A lost reply is UDP's everyday business: the client asks again.
-	if _, _, err := conn.WriteMsgUDPAddrPort(reply, source, peer); err != nil && !errors.Is(err, net.ErrClosed) {
-		s.log.Debug("send DNS reply", "to", peer, "error", err)
+}
+
+// send sends replies, each from the address that the query was sent to.
+func (u *udpSocket) send(replies []ipv6.Message) {
+	for len(replies) > 0 {
+		n, err := u.conn.WriteBatch(replies, 0)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // A lost reply is UDP's everyday business: the client asks again.
+			u.server.log.Debug("send DNS reply", "to", replies[0].Addr, "error", err)
+			n = 1
+		}
+		replies = replies[n:]
 	}
+}
+
+// newBatch makes room for queries, and for what receiveDestination asks the kernel for.
+func newBatch() []ipv6.Message {
+	batch := make([]ipv6.Message, batchSize)
+	for i := range batch {
+		batch[i].Buffers, batch[i].OOB = [][]byte{make([]byte, maxQuery)}, make([]byte, 64)
+	}
+	return batch
 }
 
 // receiveDestination has the kernel tell with each packet which of our addresses it was
