@@ -28,8 +28,8 @@ var meanings = map[[2]string]string{
 	{"KUBE-EXT-", "KUBE-SVL-"}: "externalTrafficPolicy Local: this node's endpoints of PORT",
 	{"KUBE-FW-", "KUBE-EXT-"}:  "the client is in loadBalancerSourceRanges of PORT",
 	{"KUBE-FW-", ""}:           "the client is in none of loadBalancerSourceRanges of PORT: KUBE-PROXY-FIREWALL will drop this",
-	{"KUBE-SVC-", "KUBE-SEP-"}: "an endpoint of PORTENDPOINT",
-	{"KUBE-SVL-", "KUBE-SEP-"}: "an endpoint of PORT on this node:ENDPOINT",
+	{"KUBE-SVC-", "KUBE-SEP-"}: "an endpoint of PORT",
+	{"KUBE-SVL-", "KUBE-SEP-"}: "an endpoint of PORT on this node",
 	{"KUBE-SEP-", "DNAT"}:      "ENDPOINT of PORT becomes the destination",
 
 	{"KUBE-MARK-MASQ", "MARK"}:          "ask for masquerading",
@@ -65,7 +65,11 @@ func (r *ipRule) Meaning() string {
 	if text == "" {
 		text = questions[target]
 	}
-	return strings.NewReplacer("PORT", r.port.String(), "ENDPOINT", r.endpoint()).Replace(text)
+	text = strings.NewReplacer("PORT", r.port.String(), "ENDPOINT", r.rule.Target.Value).Replace(text)
+	if endpoint := r.leadsTo(); endpoint != "" {
+		text += ": " + endpoint
+	}
+	return text
 }
 
 // short tells the rules of one kind apart that chain and target alone do not.
@@ -81,15 +85,15 @@ func (r *ipRule) short() string {
 	return ""
 }
 
-// endpoint is the endpoint that the rule leads to, as far as it is written there: in a
-// large cluster the rules carry no comments.
-func (r *ipRule) endpoint() string {
+// leadsTo is the endpoint behind a rule that chooses one, as far as its comment tells: in
+// a large cluster such rules have none.
+func (r *ipRule) leadsTo() string {
 	for _, m := range r.rule.Match {
 		if _, endpoint, found := strings.Cut(m.Text, " -> "); found && m.Kind == iptables.Comment {
-			return " " + endpoint
+			return endpoint
 		}
 	}
-	return r.rule.Target.Value
+	return ""
 }
 
 // prefix is the part of a chain's name that tells its kind.
