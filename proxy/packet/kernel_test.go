@@ -1,8 +1,10 @@
 package packet
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"log/slog"
 	"math"
 	"math/big"
@@ -50,12 +52,14 @@ func variants(t *testing.T, f func(t *testing.T, variant string)) {
 	}
 }
 
+var seedFlag = flag.Uint64("seed", 0, "repeat TestKernelAgrees with the seed of a failure")
+
 // Random Services, and random packets to them: what the walk says may happen is what the
 // kernel does, and all of it does happen. A failure tells the seed that made it.
 func TestKernelAgrees(t *testing.T) {
 	variants(t, func(t *testing.T, variant string) {
 		const rounds, services, flows = 8, 5, 6
-		seed := rand.Uint64()
+		seed := cmp.Or(*seedFlag, rand.Uint64())
 		w := flowtest.NewWorld(t)
 		for round := range rounds {
 			d := dice{rand.New(rand.NewPCG(seed, uint64(round))), round}

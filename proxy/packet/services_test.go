@@ -1,20 +1,13 @@
 package packet
 
 import (
-	"flag"
 	"net/netip"
-	"os"
-	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"orrery.example.org/proxy/flowtest"
 	"orrery.example.org/proxy/iptables"
 	"orrery.example.org/proxy/plan"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const (
 	vip      = "10.96.0.41"
@@ -241,27 +234,5 @@ func TestP38IPv6(t *testing.T) {
 				t.Errorf("%s: %s", to, &o)
 			}
 		}
-	}
-}
-
-// The story as people read it.
-func TestText(t *testing.T) {
-	s := service("ac", flowtest.LoadBalancer(30080, "172.30.100.1"), flowtest.ExternalLocal(0), flowtest.Affinity(60))
-	var b strings.Builder
-	b.WriteString(predict(t, rulesOf(s), flowtest.Flow{From: "outside", To: nodePort}).Text(true) + "\n")
-	b.WriteString(predict(t, rulesOf(s), flowtest.Flow{From: "a", To: vip + ":80"}).Text(false) + "\n")
-	b.WriteString(predict(t, rulesOf(service("")), flowtest.Flow{From: "node", To: vip + ":80"}).Text(false))
-	const file = "testdata/story.golden"
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (run with -update to make it)", err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
