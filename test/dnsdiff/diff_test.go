@@ -170,9 +170,13 @@ func newReply(m *miekg.Msg) reply {
 	if opt != nil {
 		r.opt = fmt.Sprintf("version %d size %d do %v options %v", opt.Version(), opt.UDPSize(), opt.Do(), opt.Option)
 	}
-	if m.Truncated { // which records of a set are left is chance; how many is not
-		r.answer = []string{fmt.Sprintf("%d records", len(r.answer))}
-		r.extra = []string{fmt.Sprintf("%d records", len(r.extra))}
+	if m.Truncated { // which records are left is chance; how many is not, where all are of one size
+		if m.Question[0].Qtype == miekg.TypeA {
+			r.answer = []string{fmt.Sprintf("%d records", len(r.answer))}
+		} else {
+			r.answer = []string{"some records"}
+		}
+		r.extra = nil
 	}
 	return r
 }
