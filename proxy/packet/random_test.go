@@ -120,5 +120,8 @@ func (d dice) snapshot(services, flows int) (plan.Snapshot, []flowtest.Flow) {
 	}
 	s := flowtest.Snapshot(planned...)
 	s.Local = d.local()
+	if d.one(4) {
+		s.NodePortIPs = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr(flowtest.NodeIP)}
+	}
 	return s, all
 }

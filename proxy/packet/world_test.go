@@ -28,7 +28,7 @@ func (noRules) Base(Hook) []*Chain          { return nil }
 func (noRules) Chain(string, string) *Chain { return nil }
 
 func settingsFor(s plan.Snapshot) iptables.Settings {
-	return iptables.Settings{Family: plan.IPv4, MasqueradeBit: 14, LocalhostPort: true, RandomFully: true, Local: s.Local}
+	return iptables.Settings{Family: plan.IPv4, MasqueradeBit: 14, LocalhostPort: true, RandomFully: true, Local: s.Local, NodePortIPs: s.NodePortIPs}
 }
 
 // rulesOf are the iptables rules of a snapshot.
