@@ -2,7 +2,7 @@
 // keeps the kernel of its node's network namespace forwarding to the right endpoints.
 //
 // What must be true is decided in proxy/plan, which is pure; how a kernel is told so is
-// the business of a backend (proxy/iptables). This package is the shell around them: the
+// the business of a backend (proxy/iptables, proxy/nftables). This package is the shell around them: the
 // informers, the loop that coalesces events into syncs, the repair of what others did to
 // the rules, health and metrics.
 //
@@ -30,22 +30,29 @@ import (
 	"orrery.example.org/proxy/plan"
 )
 
+// The modes, which are the backends.
+const (
+	ModeIPTables = "iptables"
+	ModeNFTables = "nftables"
+)
+
 // Config is what a Proxy needs to know.
 type Config struct {
 	NodeName   string   `mapstructure:"node-name"`
-	Mode       string   `mapstructure:"mode"`        // "iptables"
+	Mode       string   `mapstructure:"mode"`        // "iptables", "nftables"
 	IPFamilies []string `mapstructure:"ip-families"` // "IPv4", "IPv6"
 
 	// DetectLocalMode is how Pods of this node are told from other clients: ClusterCIDR,
 	// NodeCIDR, BridgeInterface or InterfaceNamePrefix.
 	DetectLocalMode        string `mapstructure:"detect-local-mode"`
 	ClusterCIDR            string `mapstructure:"cluster-cidr"` // at most one per family, separated by a comma
+	ServiceCIDR            string `mapstructure:"service-cidr"` // where ClusterIPs come from; likewise
 	BridgeInterface        string `mapstructure:"bridge-interface"`
 	PodInterfaceNamePrefix string `mapstructure:"pod-interface-name-prefix"`
 
 	MasqueradeAll      bool     `mapstructure:"masquerade-all"`
 	MasqueradeBit      int      `mapstructure:"masquerade-bit"`
-	NodePortAddresses  []string `mapstructure:"nodeport-addresses"` // CIDRs or "primary"; none: all addresses
+	NodePortAddresses  []string `mapstructure:"nodeport-addresses"` // CIDRs or "primary"; none: all addresses, or "primary" with nftables
 	LocalhostNodePorts bool     `mapstructure:"localhost-nodeports"`
 	IPTablesVariant    string   `mapstructure:"iptables-variant"` // "nft", "legacy"; "": what the machine is set to
 
@@ -69,6 +76,7 @@ func Defaults() Config {
 		IPFamilies:         []string{string(plan.IPv4)},
 		DetectLocalMode:    "ClusterCIDR",
 		ClusterCIDR:        "10.244.0.0/16",
+		ServiceCIDR:        "10.96.0.0/12",
 		MasqueradeBit:      14,
 		LocalhostNodePorts: true,
 		SyncPeriod:         30 * time.Second,
@@ -85,8 +93,8 @@ func (c *Config) validate() error {
 	if c.NodeName == "" {
 		bad("node-name is missing")
 	}
-	if c.Mode != "iptables" {
-		bad("mode %q is unknown; there is: iptables", c.Mode)
+	if c.Mode != ModeIPTables && c.Mode != ModeNFTables {
+		bad("mode %q is unknown; there are: iptables, nftables", c.Mode)
 	}
 	if !slices.Contains([]string{"", "nft", "legacy"}, c.IPTablesVariant) {
 		bad("iptables-variant %q is unknown; there are: nft, legacy", c.IPTablesVariant)
@@ -108,6 +116,9 @@ func (c *Config) validate() error {
 	if _, err := c.nodePortPrefixes(); err != nil {
 		errs = append(errs, err)
 	}
+	if _, err := firstOf(plan.IPv4, c.ServiceCIDR); err != nil {
+		bad("service-cidr: %w", err)
+	}
 	for _, f := range c.IPFamilies {
 		if _, err := c.local(plan.Family(f), ""); err != nil {
 			errs = append(errs, err)
@@ -126,7 +137,10 @@ func (c *Config) local(family plan.Family, podCIDRs string) (plan.Local, error) 
 	switch c.DetectLocalMode {
 	case "ClusterCIDR":
 		cidr, err := firstOf(family, c.ClusterCIDR)
-		return plan.Local{CIDR: cidr}, err
+		if err != nil {
+			return plan.Local{}, fmt.Errorf("cluster-cidr: %w", err)
+		}
+		return plan.Local{CIDR: cidr}, nil
 	case "NodeCIDR":
 		cidr, err := firstOf(family, podCIDRs)
 		return plan.Local{CIDR: cidr}, err
@@ -146,7 +160,7 @@ func firstOf(family plan.Family, list string) (netip.Prefix, error) {
 		}
 		cidr, err := netip.ParsePrefix(text)
 		if err != nil {
-			return cidr, fmt.Errorf("cluster-cidr: %w", err)
+			return cidr, err
 		}
 		if cidr.Addr().Is4() == (family == plan.IPv4) {
 			return cidr.Masked(), nil

@@ -16,14 +16,15 @@ type metrics struct {
 	duration, fullDuration, partialDuration *prometheus.HistogramVec
 	networkProgramming                      *prometheus.HistogramVec
 	lastSync, lastQueued                    *prometheus.GaugeVec
-	restoreFailures, partialFailures        *prometheus.CounterVec
+	failures                                *prometheus.CounterVec
+	partialFailures                         *prometheus.CounterVec // iptables only, as the next two
 	rulesTotal, rulesLast                   *prometheus.GaugeVec
 	noLocalEndpoints                        *prometheus.GaugeVec
 	conntrackDeleted                        *prometheus.CounterVec
 	healthz, livez                          *prometheus.CounterVec
 }
 
-func newMetrics() *metrics {
+func newMetrics(mode string) *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	family := []string{"ip_family"}
@@ -35,10 +36,14 @@ func newMetrics() *metrics {
 		"From the change of a Pod or Service to its effect in the kernel", programmingBuckets(), family...)
 	m.lastSync = m.gauge("sync_proxy_rules_last_timestamp_seconds", "When the last sync succeeded", family...)
 	m.lastQueued = m.gauge("sync_proxy_rules_last_queued_timestamp_seconds", "When a sync was last asked for", family...)
-	m.restoreFailures = m.counter("sync_proxy_rules_iptables_restore_failures_total", "Failed calls of iptables-restore", family...)
-	m.partialFailures = m.counter("sync_proxy_rules_iptables_partial_restore_failures_total", "Failed syncs of some Services", family...)
-	m.rulesTotal = m.gauge("sync_proxy_rules_iptables_total", "Rules of Services in the kernel", "table", "ip_family")
-	m.rulesLast = m.gauge("sync_proxy_rules_iptables_last", "Lines written by the last sync", "table", "ip_family")
+	if mode == ModeNFTables {
+		m.failures = m.counter("sync_proxy_rules_nftables_sync_failures_total", "Failed syncs", family...)
+	} else {
+		m.failures = m.counter("sync_proxy_rules_iptables_restore_failures_total", "Failed calls of iptables-restore", family...)
+		m.partialFailures = m.counter("sync_proxy_rules_iptables_partial_restore_failures_total", "Failed syncs of some Services", family...)
+		m.rulesTotal = m.gauge("sync_proxy_rules_iptables_total", "Rules of Services in the kernel", "table", "ip_family")
+		m.rulesLast = m.gauge("sync_proxy_rules_iptables_last", "Lines written by the last sync", "table", "ip_family")
+	}
 	m.noLocalEndpoints = m.gauge("sync_proxy_rules_no_local_endpoints_total",
 		"Ports with policy Local that have endpoints, but none on this node", "traffic_policy", "ip_family")
 	m.conntrackDeleted = m.counter("conntrack_reconciler_deleted_entries_total", "Stale UDP flows removed", family...)
@@ -83,13 +88,16 @@ func (m *metrics) synced(f plan.Family, full bool, took time.Duration, r plan.Re
 	m.duration.WithLabelValues(name).Observe(took.Seconds())
 	kind.WithLabelValues(name).Observe(took.Seconds())
 	if err != nil {
-		m.restoreFailures.WithLabelValues(name).Inc()
-		if !full {
+		m.failures.WithLabelValues(name).Inc()
+		if !full && m.partialFailures != nil {
 			m.partialFailures.WithLabelValues(name).Inc()
 		}
 		return
 	}
 	m.lastSync.WithLabelValues(name).SetToCurrentTime()
+	if m.rulesTotal == nil {
+		return
+	}
 	for _, table := range []string{"nat", "filter"} {
 		m.rulesTotal.WithLabelValues(table, name).Set(float64(r.Total[table]))
 		m.rulesLast.WithLabelValues(table, name).Set(float64(r.Written[table]))

@@ -27,13 +27,18 @@ func (p *Proxy) nodeChanged(n *corev1.Node, deleted bool) {
 	}
 }
 
-// nodePortIPs are the addresses NodePorts answer on; nil means all there are (P31).
+// nodePortIPs are the addresses NodePorts answer on; nil means all there are. The mode
+// nftables takes the primary one where nothing is said, as upstream's does (P31).
 func (p *Proxy) nodePortIPs(f *family) []netip.Addr {
+	primary := slices.Contains(p.cfg.NodePortAddresses, "primary")
 	if len(p.cfg.NodePortAddresses) == 0 {
-		return nil
+		if p.cfg.Mode != ModeNFTables {
+			return nil
+		}
+		primary = true
 	}
 	ips := []netip.Addr{}
-	if slices.Contains(p.cfg.NodePortAddresses, "primary") && f.node.IP.IsValid() {
+	if primary && f.node.IP.IsValid() {
 		ips = append(ips, f.node.IP)
 	}
 	prefixes, _ := p.cfg.nodePortPrefixes() // validated
@@ -75,7 +80,7 @@ const routeLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet"
 // which NodePorts cannot answer there (P32). A lab's namespace may forbid it; all other
 // addresses work without.
 func (p *Proxy) openLocalhost() {
-	if !p.cfg.LocalhostNodePorts || !slices.Contains(p.cfg.IPFamilies, string(plan.IPv4)) {
+	if p.cfg.Mode != ModeIPTables || !p.cfg.LocalhostNodePorts || !slices.Contains(p.cfg.IPFamilies, string(plan.IPv4)) {
 		return
 	}
 	err := p.cfg.Host.Do(func() error { return os.WriteFile(routeLocalnet, []byte("1"), 0) })

@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"orrery.example.org/host"
 	"orrery.example.org/proxy/iptables"
+	"orrery.example.org/proxy/nftables"
 	"orrery.example.org/proxy/plan"
 )
 
@@ -70,7 +73,7 @@ func newProxy(cfg Config, client kubernetes.Interface) (*Proxy, error) {
 	log = log.With("component", "proxy", "node", cfg.NodeName)
 	p := &Proxy{
 		cfg: cfg, client: client, log: log,
-		queue: newQueue(), metrics: newMetrics(), ready: make(chan struct{}),
+		queue: newQueue(), metrics: newMetrics(cfg.Mode), ready: make(chan struct{}),
 	}
 	p.health = newHealth(cfg, p.metrics)
 	p.checks = newHealthChecks(cfg.Host, p.health, log)
@@ -82,14 +85,21 @@ func newProxy(cfg Config, client kubernetes.Interface) (*Proxy, error) {
 
 func (p *Proxy) newFamily(f plan.Family) *family {
 	log := p.log.With("family", string(f))
-	return &family{
-		name: f, log: log, plans: map[plan.Name]*plan.Service{}, needFull: true,
-		backend: iptables.New(iptables.Config{
-			Host: p.cfg.Host, Family: f, Variant: p.cfg.IPTablesVariant, Log: log,
-			MasqueradeAll: p.cfg.MasqueradeAll, MasqueradeBit: p.cfg.MasqueradeBit,
-			LocalhostNodePorts: p.cfg.LocalhostNodePorts,
-		}),
+	return &family{name: f, log: log, plans: map[plan.Name]*plan.Service{}, needFull: true, backend: p.newBackend(f, log)}
+}
+
+func (p *Proxy) newBackend(f plan.Family, log *slog.Logger) backend {
+	if p.cfg.Mode == ModeNFTables {
+		serviceCIDR, _ := firstOf(f, p.cfg.ServiceCIDR) // validated
+		return nftables.New(nftables.Config{Host: p.cfg.Host, Log: log, Settings: nftables.Settings{
+			Family: f, MasqueradeAll: p.cfg.MasqueradeAll, MasqueradeBit: p.cfg.MasqueradeBit, ServiceCIDR: serviceCIDR,
+		}})
 	}
+	return iptables.New(iptables.Config{
+		Host: p.cfg.Host, Family: f, Variant: p.cfg.IPTablesVariant, Log: log,
+		MasqueradeAll: p.cfg.MasqueradeAll, MasqueradeBit: p.cfg.MasqueradeBit,
+		LocalhostNodePorts: p.cfg.LocalhostNodePorts,
+	})
 }
 
 // Ready is closed when the kernel holds the rules of everything that was known at the start.
@@ -115,11 +125,14 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return nil
 	})
 	err := g.Wait()
-	if p.cfg.CleanupOnExit {
-		for _, f := range p.families {
+	for _, f := range p.families {
+		if p.cfg.CleanupOnExit {
 			if cleanErr := f.backend.Cleanup(context.WithoutCancel(ctx)); cleanErr != nil && err == nil {
 				err = cleanErr
 			}
+		}
+		if c, ok := f.backend.(io.Closer); ok {
+			_ = c.Close()
 		}
 	}
 	if err != nil {
@@ -139,10 +152,23 @@ func (p *Proxy) startBackends(ctx context.Context) error {
 	return nil
 }
 
-// Cleanup removes all rules of kube-proxy's from a network namespace, of both families
-// and of both variants of iptables as far as the machine has them.
+// removeOtherMode removes what a proxy of another mode left behind (P40). It comes after
+// the own rules are in place, so that at every moment some rules serve; connections that
+// are there already are conntrack's and notice nothing.
+func (p *Proxy) removeOtherMode(ctx context.Context) {
+	cleanup := nftables.CleanupAll
+	if p.cfg.Mode == ModeNFTables {
+		cleanup = iptables.CleanupAll
+	}
+	if err := cleanup(ctx, p.cfg.Host); err != nil && ctx.Err() == nil {
+		p.log.Error("cannot remove the rules of another mode", "err", err)
+	}
+}
+
+// Cleanup removes all rules of kube-proxy's from a network namespace, of both families,
+// of all modes, and of both variants of iptables as far as the machine has them.
 func Cleanup(ctx context.Context, h *host.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return iptables.CleanupAll(ctx, h)
+	return errors.Join(iptables.CleanupAll(ctx, h), nftables.CleanupAll(ctx, h))
 }

@@ -55,7 +55,7 @@ func (p *Proxy) loop(ctx context.Context, in *informers) {
 		if worst > 0 {
 			retry.Reset(min(firstRetry<<min(worst-1, 10), lastRetry))
 		} else {
-			p.markReady()
+			p.markReady(ctx)
 		}
 		if !sleep(ctx, p.cfg.MinSyncPeriod-time.Since(start)) {
 			return
@@ -163,10 +163,11 @@ func (p *Proxy) snapshot(f *family) plan.Snapshot {
 	return plan.Snapshot{Services: f.plans, Local: f.local, NodePortIPs: p.nodePortIPs(f)}
 }
 
-func (p *Proxy) markReady() {
+func (p *Proxy) markReady(ctx context.Context) {
 	select {
 	case <-p.ready:
 	default:
+		p.removeOtherMode(ctx)
 		close(p.ready)
 	}
 }

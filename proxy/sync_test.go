@@ -194,7 +194,7 @@ func TestP48RegularChecks(t *testing.T) {
 func TestP50Health(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Defaults()
-		h := newHealth(cfg, newMetrics())
+		h := newHealth(cfg, newMetrics(cfg.Mode))
 		healthy := func(want bool) {
 			t.Helper()
 			if got := h.alive(); got != want {

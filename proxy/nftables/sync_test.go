@@ -354,3 +354,19 @@ func TestP38IPv6(t *testing.T) {
 	change(t, a, before, after)
 	intact(t, a, after)
 }
+
+// What a learner sees of a small cluster, one Service of each sort.
+func TestP42Listing(t *testing.T) {
+	Namespaces(t)
+	a := start(t, NewPlace(t, "node"))
+	s := Snapshot(
+		Planned(Service("ns1", "svc1", "10.96.0.41"), Port, Pods("a")...),
+		Planned(Service("ns2", "svc2", "10.96.0.42", LoadBalancer(30080, "172.30.100.1"), SourceRanges("172.30.0.0/24"), ExternalLocal(31000)), Port, Pods("ac")...),
+		Planned(Service("ns3", "svc3", "10.96.0.43", Affinity(10800)), Port, Pods("abc")...),
+		Planned(Service("ns4", "svc4", "10.96.0.44"), Port),
+	)
+	s.NodePortIPs = []netip.Addr{netip.MustParseAddr(NodeIP)}
+	full(t, a, s)
+	golden(t, "listing", strings.Join(listing(t, a.host), "\n")+"\n")
+	golden(t, "text", a.settings.Text())
+}
