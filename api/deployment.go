@@ -21,6 +21,7 @@ var deployments = define(Kind{
 	Categories:   []string{"all"},
 	Namespaced:   true,
 	ValidateName: apivalidation.NameIsDNSSubdomain,
+	StatusKeeps:  []string{"labels"},
 	Scale: &Scale{
 		Get: func(o Object) *autoscalingv1.Scale {
 			d := o.(*appsv1.Deployment)

@@ -78,6 +78,8 @@ type Kind struct {
 
 	Deprecated string // Warning header on every request; empty: none
 
+	StatusKeeps []string // what of the metadata an update of the status leaves alone: "labels"
+
 	StatusOnCreate bool // the creator's status counts: nodes register themselves
 	Conditional    bool // an update must say which resourceVersion it replaces
 	CreateOnUpdate bool // an update of what isn't there creates it

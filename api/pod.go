@@ -17,6 +17,7 @@ var pods = define(Kind{
 	Categories:   []string{"all"},
 	Namespaced:   true,
 	ValidateName: apivalidation.NameIsDNSSubdomain,
+	StatusKeeps:  []string{"deletionTimestamp", "ownerReferences"},
 	Subresources: []Subresource{
 		{Name: "attach", GVK: corev1.SchemeGroupVersion.WithKind("PodAttachOptions"), Verbs: []string{"create", "get"}},
 		{Name: "binding", GVK: corev1.SchemeGroupVersion.WithKind("Binding"), Verbs: []string{"create"}},

@@ -14,6 +14,7 @@ import (
 	"orrery.example.org/api"
 	"orrery.example.org/apiserver/alloc"
 	"orrery.example.org/apiserver/auth"
+	"orrery.example.org/apiserver/owners"
 	"orrery.example.org/apiserver/store"
 )
 
@@ -23,6 +24,7 @@ type handlers struct {
 	resources map[schema.GroupVersionResource]*resource
 	advertise string // host:port
 	alloc     *alloc.Allocator
+	owners    *owners.Tracker
 	nodes     *nodeClient
 
 	authn auth.Authenticator
@@ -80,9 +82,15 @@ type view struct {
 	body *api.Version // what bodies are
 	show func(stored api.Object) api.Object
 
-	// merge makes the successor of old from a body, which it may change; check says
-	// what is wrong with it; grant fills in what must be allocated, nil if nothing.
-	merge func(body, old api.Object) api.Object
+	// A body's fields get their owners (own) before anything else happens to it: take
+	// makes it complete and comparable with what live makes of the stored object.
+	fields owners.View
+	take   func(body api.Object) api.Object
+	live   func(stored api.Object) api.Object
+
+	// merge makes the successor of old from what was taken, which it may change; check
+	// says what is wrong with it; grant fills in what must be allocated, nil if nothing.
+	merge func(taken, old api.Object) api.Object
 	check func(next, old api.Object) field.ErrorList
 	grant granter
 }
@@ -157,20 +165,37 @@ func (h *handlers) verb(c *call, name string) (verb, error) {
 
 // objectView shows the whole object. Writing through it leaves the status alone.
 func (h *handlers) objectView(res *resource) view {
-	v := view{
-		body: res.version,
-		show: func(o api.Object) api.Object { return served(res.version, o) },
-		merge: func(body, old api.Object) api.Object {
-			next := stored(res.version, body)
-			res.kind.PrepareForUpdate(next, old)
-			return next
-		},
-		check: res.kind.CheckUpdate,
+	v := wholeView(res, "")
+	v.merge = func(next, old api.Object) api.Object {
+		res.kind.PrepareForUpdate(next, old)
+		return next
 	}
+	v.check = res.kind.CheckUpdate
 	if res.kind == h.core("services").kind {
 		v.grant = h.grantService
 	}
 	return v
+}
+
+// wholeView is what the views have in common whose bodies are whole objects.
+func wholeView(res *resource, subresource string) view {
+	return view{
+		body:   res.version,
+		show:   func(o api.Object) api.Object { return served(res.version, o) },
+		fields: owners.View{Kind: res.kind, Version: res.version, Subresource: subresource},
+		take: func(body api.Object) api.Object {
+			o := stored(res.version, body)
+			res.kind.SetDefaults(o)
+			return o
+		},
+		live: func(o api.Object) api.Object { return o },
+	}
+}
+
+// own takes a client's body and notes whose its fields are.
+func (h *handlers) own(c *call, body, old api.Object, manager string) (api.Object, error) {
+	next := c.take(body)
+	return next, h.owners.Update(c.ctx(), c.fields, c.live(old), next, manager)
 }
 
 // stored converts from a served version to the stored one.

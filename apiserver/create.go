@@ -27,14 +27,17 @@ func (h *handlers) create(c *call) error {
 	if err != nil {
 		return err
 	}
-	obj := stored(c.version, body)
-	if err := adopt(obj, c.namespace); err != nil {
+	if err := adopt(body, c.namespace); err != nil {
+		return err
+	}
+	obj, err := h.own(c, body, c.kind.Storage().New(), o.manager)
+	if err != nil {
 		return err
 	}
 	return h.createObject(c, obj, o)
 }
 
-// createObject stores a new object for a client.
+// createObject stores a new object, whose fields have their owners, for a client.
 func (h *handlers) createObject(c *call, obj api.Object, o writeOptions) error {
 	if err := h.admitNamespace(c.ctx(), c.resource, obj); err != nil {
 		return err

@@ -52,14 +52,13 @@ func (h *handlers) admitNamespace(ctx context.Context, res *resource, o api.Obje
 // finalizeView writes a Namespace's spec.finalizers and nothing else. When the last
 // one is gone from a Namespace that is being deleted, so is the Namespace.
 func finalizeView(res *resource) view {
-	return view{
-		body: res.version,
-		show: func(o api.Object) api.Object { return o },
-		merge: func(body, old api.Object) api.Object {
-			next := old.DeepCopyObject().(*corev1.Namespace)
-			next.Spec.Finalizers = body.(*corev1.Namespace).Spec.Finalizers
-			return next
-		},
-		check: func(api.Object, api.Object) field.ErrorList { return nil },
+	v := wholeView(res, "finalize")
+	v.merge = func(body, old api.Object) api.Object {
+		next := old.DeepCopyObject().(*corev1.Namespace)
+		next.Spec.Finalizers = body.(*corev1.Namespace).Spec.Finalizers
+		next.ManagedFields = body.GetManagedFields()
+		return next
 	}
+	v.check = func(api.Object, api.Object) field.ErrorList { return nil }
+	return v
 }

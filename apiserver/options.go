@@ -15,12 +15,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/owners"
 )
 
 // writeOptions are what create, update and patch take from the query.
 type writeOptions struct {
 	dryRun          bool
 	fieldValidation string
+	manager         string // whose the fields are that it writes
+	force           bool   // apply: take what others own
 }
 
 func checked(kind string, errs field.ErrorList) error {
@@ -30,13 +33,19 @@ func checked(kind string, errs field.ErrorList) error {
 	return apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind(kind).GroupKind(), "", errs)
 }
 
+func (c *call) writeOptions(dryRun []string, fieldValidation, manager string) writeOptions {
+	return writeOptions{
+		dryRun: len(dryRun) > 0, fieldValidation: fieldValidation, manager: owners.Name(manager, c.r.UserAgent()),
+	}
+}
+
 func (c *call) createOptions() (writeOptions, error) {
 	var o metav1.CreateOptions
 	q := c.r.URL.Query()
 	if err := metav1.Convert_url_Values_To_v1_CreateOptions(&q, &o, nil); err != nil {
 		return writeOptions{}, apierrors.NewBadRequest(err.Error())
 	}
-	return writeOptions{len(o.DryRun) > 0, o.FieldValidation}, checked("CreateOptions", validation.ValidateCreateOptions(&o))
+	return c.writeOptions(o.DryRun, o.FieldValidation, o.FieldManager), checked("CreateOptions", validation.ValidateCreateOptions(&o))
 }
 
 func (c *call) updateOptions() (writeOptions, error) {
@@ -45,7 +54,7 @@ func (c *call) updateOptions() (writeOptions, error) {
 	if err := metav1.Convert_url_Values_To_v1_UpdateOptions(&q, &o, nil); err != nil {
 		return writeOptions{}, apierrors.NewBadRequest(err.Error())
 	}
-	return writeOptions{len(o.DryRun) > 0, o.FieldValidation}, checked("UpdateOptions", validation.ValidateUpdateOptions(&o))
+	return c.writeOptions(o.DryRun, o.FieldValidation, o.FieldManager), checked("UpdateOptions", validation.ValidateUpdateOptions(&o))
 }
 
 func (c *call) patchOptions(t types.PatchType) (writeOptions, error) {
@@ -54,7 +63,9 @@ func (c *call) patchOptions(t types.PatchType) (writeOptions, error) {
 	if err := metav1.Convert_url_Values_To_v1_PatchOptions(&q, &o, nil); err != nil {
 		return writeOptions{}, apierrors.NewBadRequest(err.Error())
 	}
-	return writeOptions{len(o.DryRun) > 0, o.FieldValidation}, checked("PatchOptions", validation.ValidatePatchOptions(&o, t))
+	w := c.writeOptions(o.DryRun, o.FieldValidation, o.FieldManager)
+	w.force = o.Force != nil && *o.Force
+	return w, checked("PatchOptions", validation.ValidatePatchOptions(&o, t))
 }
 
 // listOptions are what list, watch and deletecollection take from the query.

@@ -18,10 +18,13 @@ import (
 	"orrery.example.org/api"
 )
 
-// patchTypes are the kinds of patches understood.
+// patchTypes are the kinds of patches understood. An apply patch (apply.go) is of
+// another nature than the others: not a change but what the client wants there to be.
 //
-// Kubernetes: apply-patch+yaml (server-side apply) as well.
-var patchTypes = []types.PatchType{types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType}
+// Kubernetes: apply patches in CBOR as well.
+var patchTypes = []types.PatchType{
+	types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType,
+}
 
 // patch changes an object as the body says. The patch is applied to the newest state,
 // again and again if others write meanwhile: a client that doesn't care about
@@ -39,6 +42,9 @@ func (h *handlers) patch(c *call) error {
 	if err != nil {
 		return err
 	}
+	if kind == types.ApplyYAMLPatchType {
+		return h.apply(c, p, o)
+	}
 	v, err := h.modify(c, o.dryRun, func(old api.Object) (api.Object, error) {
 		before, err := object(c.show(old), c.body.GroupVersionKind, jsonMedia)
 		if err != nil {
@@ -52,7 +58,10 @@ func (h *handlers) patch(c *call) error {
 		if err != nil {
 			return nil, err
 		}
-		return body, c.addressed(body)
+		if err := c.addressed(body); err != nil {
+			return nil, err
+		}
+		return h.own(c, body, old, o.manager)
 	})
 	if err != nil {
 		return err

@@ -4,16 +4,15 @@
 // Upstream counterpart: kube-apiserver (k8s.io/apiserver and pkg/registry of
 // kubernetes/kubernetes). In flow HTTP requests over TLS; out flow objects, lists and
 // watches of them. What is known of a kind comes from the table in api/; what is
-// stored goes through store/, what is allocated through alloc/, who may what through
-// auth/.
+// stored goes through store/, what is allocated through alloc/, whose which field is
+// through owners/, who may what through auth/.
 //
 // Read server.go (the boot order), routes.go (the paths), filters.go and call.go (the
 // life of a request), then a verb: get.go, watch.go (the life of a watch), create.go
-// with write.go (the life of a write), delete.go with deletion.go. form.go says how
+// with write.go (the life of a write), apply.go (of an apply), delete.go with deletion.go. form.go says how
 // objects become bytes, patience.go what happens if nobody reads them.
 //
-// Left out: server-side apply, admission webhooks, custom resources, aggregation,
-// audit, priority and fairness, and proxies to nodes, Pods and Services.
+// Left out: admission webhooks, custom resources, aggregation, audit, priority and fairness, and proxies to nodes, Pods and Services.
 package apiserver
 
 import (
@@ -31,6 +30,7 @@ import (
 	"orrery.example.org/apiserver/alloc"
 	"orrery.example.org/apiserver/auth"
 	"orrery.example.org/apiserver/etcd"
+	"orrery.example.org/apiserver/owners"
 	"orrery.example.org/apiserver/store"
 	"orrery.example.org/host"
 	"orrery.example.org/pki"
@@ -192,6 +192,7 @@ func (s *Server) boot(ctx context.Context, objects *store.Store, h *handlers, ad
 	close(started)
 	close(s.ready)
 	s.log.Info("the API server is ready", "address", advertise, "version", Version)
+	h.owners.Load() // now, and not earlier: nobody waits for it who doesn't need it
 	h.keepKubernetes(ctx, advertise, keepInterval)
 	return nil
 }
@@ -206,6 +207,7 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 		resources: collect(objects, s.cfg.Kinds),
 		advertise: advertise.String(),
 		alloc:     s.alloc,
+		owners:    owners.New(),
 		authn:     append(auth.Chain{auth.NewCertificates(s.cfg.CA.Pool())}, s.cfg.Authenticators...),
 		authz:     s.cfg.Authorizer,
 		metrics:   newMetrics(),

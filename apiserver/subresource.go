@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,44 +44,10 @@ func (h *handlers) subresource(c *call) (map[string]verb, bool) {
 
 // statusView shows the whole object; writing through it changes the status only.
 func statusView(res *resource) view {
-	return view{
-		body:  res.version,
-		show:  func(o api.Object) api.Object { return served(res.version, o) },
-		merge: func(body, _ api.Object) api.Object { return stored(res.version, body) },
-		check: res.kind.BeforeStatusUpdate,
-	}
-}
-
-var scaleVersion = &api.Version{
-	GroupVersionKind: autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
-	New:              func() api.Object { return &autoscalingv1.Scale{} },
-}
-
-// scaleView shows an object as a Scale: how many replicas, and nothing else.
-func scaleView(res *resource) view {
-	return view{
-		body: scaleVersion,
-		show: func(o api.Object) api.Object {
-			s := res.kind.Scale.Get(o)
-			s.ObjectMeta = metav1.ObjectMeta{
-				Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
-				ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp(),
-			}
-			return s
-		},
-		merge: func(body, old api.Object) api.Object {
-			next := old.DeepCopyObject().(api.Object)
-			res.kind.Scale.Set(next, body.(*autoscalingv1.Scale).Spec.Replicas)
-			res.kind.PrepareForUpdate(next, old)
-			return next
-		},
-		check: func(next, old api.Object) field.ErrorList {
-			if n := res.kind.Scale.Get(next).Spec.Replicas; n < 0 {
-				return field.ErrorList{field.Invalid(field.NewPath("spec", "replicas"), n, "must be greater than or equal to 0")}
-			}
-			return res.kind.CheckUpdate(next, old)
-		},
-	}
+	v := wholeView(res, "status")
+	v.merge = func(next, _ api.Object) api.Object { return next }
+	v.check = res.kind.BeforeStatusUpdate
+	return v
 }
 
 var bindingVersion = &api.Version{

@@ -23,11 +23,12 @@ func (h *handlers) update(c *call) error {
 	if err := c.addressed(body); err != nil {
 		return err
 	}
-	v, err := h.modify(c, o.dryRun, func(api.Object) (api.Object, error) {
-		return body.DeepCopyObject().(api.Object), nil // merge may change it, and run again
+	v, err := h.modify(c, o.dryRun, func(old api.Object) (api.Object, error) {
+		copied := body.DeepCopyObject().(api.Object) // it will be changed, and maybe again
+		return h.own(c, copied, old, o.manager)
 	})
 	if apierrors.IsNotFound(err) && c.kind.CreateOnUpdate && c.subresource == "" {
-		return h.createAt(c, body, o)
+		return h.createInstead(c, body, o)
 	}
 	if err != nil {
 		return err
@@ -35,14 +36,32 @@ func (h *handlers) update(c *call) error {
 	return c.respond(http.StatusOK, v)
 }
 
-// createAt makes the object that an update didn't find. If it has come to be meanwhile
-// the client is told so, and may try again.
-func (h *handlers) createAt(c *call, body api.Object, o writeOptions) error {
+// createInstead makes the object that an update didn't find. If it has come to be
+// meanwhile the client is told so, and may try again.
+func (h *handlers) createInstead(c *call, body api.Object, o writeOptions) error {
 	if uid := body.GetUID(); uid != "" { // it speaks of one that was there and is gone
 		return apierrors.NewConflict(c.kind.GroupResource(), c.name,
 			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: ", uid))
 	}
-	obj := stored(c.version, body)
+	obj, err := h.own(c, body, c.kind.Storage().New(), o.manager)
+	if err != nil {
+		return err
+	}
+	return h.createAt(c, obj, o)
+}
+
+// createAt makes an object by a verb that usually changes one; the user must be allowed
+// to create, too.
+func (h *handlers) createAt(c *call, obj api.Object, o writeOptions) error {
+	a := *attributes(c.r)
+	a.Verb = "create"
+	allowed, reason, err := h.authz.Authorize(c.ctx(), a)
+	switch {
+	case err != nil:
+		return fmt.Errorf("authorize: %w", err)
+	case !allowed:
+		return errForbidden(&a, reason)
+	}
 	obj.SetResourceVersion("")
 	return h.createObject(c, obj, o)
 }

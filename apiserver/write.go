@@ -10,14 +10,16 @@ import (
 
 	"orrery.example.org/api"
 	"orrery.example.org/apiserver/alloc"
+	"orrery.example.org/apiserver/owners"
 	"orrery.example.org/apiserver/store"
 )
 
 // The life of a write. Every change of an object, whatever verb it came by, is one
-// compare-and-swap (commit): read what is there, let the verb make its successor,
-// check it, fill in what has to be allocated, and write it together with the names it
-// claims. If somebody else wrote in between, all of that happens again on the newer
-// state; a client that named the resourceVersion it had seen gets a 409 instead.
+// compare-and-swap (commit): read what is there, let the verb make its successor and
+// note who owns which of its fields, check it, fill in what has to be allocated, and
+// write it together with the names it claims. If somebody else wrote in between, all of
+// that happens again on the newer state; a client that named the resourceVersion it had
+// seen gets a 409 instead.
 
 // change makes the successor of what is stored. It may run several times.
 type change func(old api.Object) (api.Object, error)
@@ -67,8 +69,11 @@ func (h *handlers) admit(res *resource, next, old api.Object, taken alloc.Taken,
 	if errs := v.check(next, old); len(errs) > 0 {
 		return w, invalid(res.kind, next.GetName(), errs)
 	}
-	if old != nil && finished(next) {
-		return remove(old), nil
+	if old != nil {
+		if finished(next) {
+			return remove(old), nil
+		}
+		owners.KeepTimes(next, old)
 	}
 	return w, nil
 }

@@ -46,7 +46,7 @@ var (
 
 	encodings  = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
 	watchable  = append(encodings[:3:3], "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
-	patchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType)}
+	patchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
 )
 
 // target is what an operation works on.
