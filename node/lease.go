@@ -15,11 +15,11 @@ import (
 // keepLease renews the node's Lease: its heartbeat, which is small where the Node's
 // status is large. nodelifecycle gives up on a node whose Lease it saw no
 // renewal of for LeaseDuration.
-func (n *Node) keepLease(ctx context.Context, self *corev1.Node) error {
+func (n *Node) keepLease(ctx context.Context) error {
 	var lease *coordinationv1.Lease // as last written; nil: not known
 	for retry := pace(0); ; {
 		pause := n.cfg.RenewInterval
-		renewed, err := n.renewLease(ctx, lease, self)
+		renewed, err := n.renewLease(ctx, lease, n.self.Load())
 		if err == nil {
 			lease, retry = renewed, 0
 		} else if lease = nil; ctx.Err() == nil {

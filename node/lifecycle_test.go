@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 )
@@ -187,7 +188,11 @@ func TestStorySidecars(t *testing.T) {
 
 func TestStoryActiveDeadline(t *testing.T) {
 	c := startCluster(t, "node1")
-	c.pod("node1", "late", "busybox", command("sleep", "1000"), func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = ptr.To(int64(1)) })
+	c.pod("node1", "late", "busybox", command("sleep", "1000"))
+	object := c.ready("late")
+	object.Spec.ActiveDeadlineSeconds = ptr.To(int64(1)) // which may be set, and shortened, at any time
+	_, err := c.api.CoreV1().Pods("default").Update(c.ctx, object, metav1.UpdateOptions{})
+	must(t, err)
 	pod := c.await("late", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
 	if pod.Status.Reason != "DeadlineExceeded" || pod.Status.Message != "Pod was active on the node longer than the specified deadline" {
 		t.Errorf("failed because of %q: %q", pod.Status.Reason, pod.Status.Message)

@@ -14,13 +14,17 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -44,6 +48,7 @@ type Node struct {
 	network  *network.Network
 	objects  *objects
 	services coreinformers.ServiceInformer // set before the first Pod is handled
+	self     atomic.Pointer[corev1.Node]   // as last registered
 	ready    chan struct{}
 
 	mu   sync.Mutex
@@ -121,11 +126,10 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 		defer close(masquerading)
 		return n.masquerade(ctx)
 	})
-	self, err := n.register(ctx)
-	if err != nil {
+	if err := n.register(ctx); err != nil {
 		return err
 	}
-	group.Go(func() error { return n.keepLease(ctx, self) })
+	group.Go(func() error { return n.keepLease(ctx) })
 	nodes, err := n.watchNodes(ctx)
 	if err != nil {
 		return err
@@ -139,7 +143,7 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return fmt.Errorf("set up the Pod network: %w", err)
 	}
-	defer n.leaveNetwork()
+	defer n.leaveNetwork(ctx)
 	<-masquerading // if that failed, ctx has ended
 	following, cancel := context.WithCancel(ctx)
 	var follower sync.WaitGroup
@@ -156,8 +160,16 @@ func (n *Node) masquerade(ctx context.Context) error {
 	return network.Masquerade(ctx, n.cfg.Host, netip.MustParsePrefix(n.cfg.ClusterCIDR))
 }
 
-func (n *Node) leaveNetwork() {
-	if err := n.network.Teardown(); err != nil {
+// leaveNetwork removes what the agent made for its Pods. ctx, which has ended, is not
+// to keep it from that.
+func (n *Node) leaveNetwork(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := n.network.Teardown()
+	if n.cfg.ClusterCIDR != "" {
+		err = errors.Join(err, network.Unmasquerade(ctx, n.cfg.Host, netip.MustParsePrefix(n.cfg.ClusterCIDR)))
+	}
+	if err != nil {
 		n.cfg.Log.Error("leaving the Pod network", "err", err)
 	}
 }

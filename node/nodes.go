@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
@@ -140,6 +141,9 @@ func routes(all []*corev1.Node, self string) map[netip.Prefix]netip.Addr {
 // in any case.
 func (n *Node) syncStatus(ctx context.Context, lister corelisters.NodeLister, due bool) error {
 	self, err := lister.Get(n.cfg.Name)
+	if apierrors.IsNotFound(err) {
+		return n.registerAgain(ctx) // the watch tells when it is there
+	}
 	if err != nil {
 		return err
 	}

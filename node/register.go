@@ -24,24 +24,37 @@ func (p *pace) next() time.Duration {
 }
 
 // register makes the Node object, or takes over the one that is there.
-func (n *Node) register(ctx context.Context) (*corev1.Node, error) {
+func (n *Node) register(ctx context.Context) error {
 	want := n.cfg.node(n.facts, metav1.Now())
 	for retry := pace(0); ; {
-		self, err := n.createOrAdopt(ctx, want)
+		err := n.createOrAdopt(ctx, want)
 		if err == nil {
 			n.nodeEvent("Starting", "Starting kubelet.")
-			return self, nil
+			return nil
 		}
 		n.cfg.Log.Info("registering the node, will try again", "err", err)
 		select {
 		case <-time.After(retry.next()):
 		case <-ctx.Done():
-			return nil, errStopped
+			return errStopped
 		}
 	}
 }
 
-func (n *Node) createOrAdopt(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
+// registerAgain makes the Node object anew after somebody deleted it, with the share of
+// the Pod network that the node goes on using.
+//
+// Kubernetes: kubelet registers when it starts, and stays unknown to the API after such
+// a deletion until it is restarted.
+func (n *Node) registerAgain(ctx context.Context) error {
+	want := n.cfg.node(n.facts, metav1.Now())
+	want.Spec.PodCIDR = n.network.Pool.Prefix().String()
+	want.Spec.PodCIDRs = []string{want.Spec.PodCIDR}
+	n.cfg.Log.Info("the node was deleted, registering it again")
+	return wrap(n.createOrAdopt(ctx, want), "register again")
+}
+
+func (n *Node) createOrAdopt(ctx context.Context, want *corev1.Node) error {
 	self, err := n.client.CoreV1().Nodes().Create(ctx, want, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		self, err = n.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{})
@@ -49,10 +62,14 @@ func (n *Node) createOrAdopt(ctx context.Context, want *corev1.Node) (*corev1.No
 			self, err = n.patchNode(ctx, self, withLabels(self, want.Labels))
 		}
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		self, err = n.patchNodeStatus(ctx, self, want.Status)
 	}
-	return n.patchNodeStatus(ctx, self, want.Status)
+	if err != nil {
+		return err
+	}
+	n.self.Store(self)
+	return nil
 }
 
 // patchNode sends the difference between two versions of the Node; none is nothing.

@@ -123,8 +123,9 @@ func TestLease(t *testing.T) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 		n := newNode(cfg, api)
 		self := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1", UID: "u"}}
+		n.self.Store(self)
 		ended := make(chan error, 1)
-		go func() { ended <- n.keepLease(t.Context(), self) }()
+		go func() { ended <- n.keepLease(t.Context()) }()
 		time.Sleep(time.Second)
 		broken.Store(false)
 		lease := func() *coordinationv1.Lease {

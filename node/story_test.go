@@ -162,6 +162,29 @@ func TestStoryDeletionLeavesNothing(t *testing.T) {
 	if _, err := links.LinkByName("cbr0"); err == nil {
 		t.Error("the bridge is there after the agent's end")
 	}
+	if rules := c.run(node.host, "iptables-save", "-t", "nat"); strings.Contains(rules, "CNI-MASQUERADE") {
+		t.Errorf("rules after the agent's end:\n%s", rules)
+	}
+}
+
+func TestStoryADeletedNodeComesBack(t *testing.T) {
+	c := startCluster(t, "node1")
+	must(t, c.api.CoreV1().Nodes().Delete(c.ctx, "node1", metav1.DeleteOptions{}))
+	c.eventually("registered again", func() error {
+		node, err := c.api.CoreV1().Nodes().Get(c.ctx, "node1", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, condition := range node.Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue && node.Spec.PodCIDR == "10.244.1.0/24" {
+				return nil
+			}
+		}
+		return fmt.Errorf("podCIDR %q, conditions %v", node.Spec.PodCIDR, node.Status.Conditions)
+	})
+	c.pod("node1", "web", "nginx")
+	ip := c.ready("web").Status.PodIP
+	c.run(c.nodes["node1"].host, "curl", "-sS", "--max-time", "5", "http://"+ip)
 }
 
 func TestStoryRestartKeepsAddresses(t *testing.T) {

@@ -48,6 +48,9 @@ func NewPool(prefix netip.Prefix, file string) (*Pool, error) {
 	return p, nil
 }
 
+// Prefix is the whole range.
+func (p *Pool) Prefix() netip.Prefix { return p.prefix }
+
 // Gateway is the bridge's own address, the first of the range.
 func (p *Pool) Gateway() netip.Addr { return p.prefix.Addr().Next() }
 

@@ -18,7 +18,7 @@ const masqueradeChain = "CNI-MASQUERADE"
 //
 // Upstream counterpart: ipMasq of the bridge plugin, kindnet's or the ip-masq-agent.
 func Masquerade(ctx context.Context, h *host.Host, pods netip.Prefix) error {
-	jump := fmt.Sprintf("POSTROUTING -s %s -m comment --comment pods-leaving-the-pod-network -j %s", pods, masqueradeChain)
+	jump := masqueradeJump(pods)
 	rules := []string{
 		"*nat",
 		":" + masqueradeChain + " - [0:0]", // makes it, or empties it
@@ -30,10 +30,29 @@ func Masquerade(ctx context.Context, h *host.Host, pods netip.Prefix) error {
 	if _, err := h.Command(ctx, "iptables", check...).Output(); err != nil {
 		rules = append(rules, "-A "+jump)
 	}
-	restore := h.Command(ctx, "iptables-restore", "-w", "--noflush")
-	restore.Stdin = strings.NewReader(strings.Join(append(rules, "COMMIT\n"), "\n"))
-	if _, err := restore.Output(); err != nil {
+	if err := restore(ctx, h, rules); err != nil {
 		return fmt.Errorf("masquerade Pods that leave the Pod network: %w", err)
 	}
 	return nil
+}
+
+// Unmasquerade removes what Masquerade made.
+func Unmasquerade(ctx context.Context, h *host.Host, pods netip.Prefix) error {
+	err := restore(ctx, h, []string{"*nat", "-D " + masqueradeJump(pods), "-F " + masqueradeChain, "-X " + masqueradeChain})
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", masqueradeChain, err)
+	}
+	return nil
+}
+
+func masqueradeJump(pods netip.Prefix) string {
+	return fmt.Sprintf("POSTROUTING -s %s -m comment --comment pods-leaving-the-pod-network -j %s", pods, masqueradeChain)
+}
+
+// restore applies rules all at once.
+func restore(ctx context.Context, h *host.Host, rules []string) error {
+	cmd := h.Command(ctx, "iptables-restore", "-w", "--noflush")
+	cmd.Stdin = strings.NewReader(strings.Join(append(rules, "COMMIT\n"), "\n"))
+	_, err := cmd.Output()
+	return err
 }
