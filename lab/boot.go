@@ -37,7 +37,7 @@ type cluster struct {
 func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(name, detail string)) (c *cluster, err error) {
 	c = &cluster{config: l.config, core: newGroup(fail), workers: newGroup(fail)}
 	l.cluster = c
-	if err := checkPrograms(); err != nil {
+	if err := checkPrograms(c.config.ProxyMode); err != nil {
 		return c, err
 	}
 	if c.ca, err = pki.LoadOrCreateCA(c.path("pki"), "orrery-ca"); err != nil {
