@@ -1,12 +1,14 @@
 package apiserver
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +24,7 @@ import (
 	"k8s.io/client-go/util/retry"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/auth"
 )
 
 // tracked is a client of a server that has loaded the schema, called program.
@@ -303,4 +306,26 @@ func example(t *testing.T, resource string, gvk schema.GroupVersionKind, name, n
 	}
 	body["apiVersion"], body["kind"], body["metadata"] = gvk.GroupVersion().String(), gvk.Kind, meta
 	return body
+}
+
+// noCreate lets everybody do everything but create.
+type noCreate struct{}
+
+func (noCreate) Authorize(_ context.Context, a auth.Attributes) (bool, string, error) {
+	return a.Verb != "create", "", nil
+}
+
+// TestCreateByOtherVerbs: who creates by apply or update must be allowed to create.
+func TestCreateByOtherVerbs(t *testing.T) {
+	c := start(t, func(cfg *Config) { cfg.Authorizer = noCreate{} })
+	const why = `User "kubernetes-admin" cannot create resource "%s" in API group "%s" in the namespace "default"`
+	_, err := c.client().CoreV1().ConfigMaps("default").Apply(t.Context(), coreapply.ConfigMap("m", "default"), metav1.ApplyOptions{FieldManager: "one"})
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), fmt.Sprintf(why, "configmaps", "")) {
+		t.Errorf("apply: %v", err)
+	}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "l"}}
+	_, err = c.client().CoordinationV1().Leases("default").Update(t.Context(), lease, metav1.UpdateOptions{})
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), fmt.Sprintf(why, "leases", "coordination.k8s.io")) {
+		t.Errorf("update: %v", err)
+	}
 }
