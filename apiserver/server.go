@@ -9,10 +9,12 @@
 //
 // Read server.go (the boot order), routes.go (the paths), filters.go and call.go (the
 // life of a request), then a verb: get.go, watch.go (the life of a watch), create.go
-// with write.go (the life of a write), apply.go (of an apply), delete.go with deletion.go. form.go says how
-// objects become bytes, patience.go what happens if nobody reads them.
+// with write.go (the life of a write), apply.go (of an apply), delete.go with
+// deletion.go. form.go says how objects become bytes, patience.go what happens if
+// nobody reads them.
 //
-// Left out: admission webhooks, custom resources, aggregation, audit, priority and fairness, and proxies to nodes, Pods and Services.
+// Left out: admission webhooks, custom resources, aggregation, audit, priority and
+// fairness, and proxies to nodes, Pods and Services.
 package apiserver
 
 import (
