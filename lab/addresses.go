@@ -64,16 +64,6 @@ func (c *cluster) portNote() string {
 	return fmt.Sprintf(" (port %d is taken)", c.config.APIPort)
 }
 
-// await waits for a component, or for the end of the lab.
-func await(ctx context.Context, ready <-chan struct{}, what string) error {
-	select {
-	case <-ready:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("while waiting for %s: %w", what, context.Cause(ctx))
-	}
-}
-
 func (c *cluster) logger(component string) *slog.Logger {
 	return slog.Default().With("component", component)
 }
