@@ -107,7 +107,7 @@ func (s *settings) load(into any) error {
 	if err != nil {
 		return fmt.Errorf("configuration%s: %w", s.source(), err)
 	}
-	for _, key := range unused.Unused {
+	for _, key := range unused.Unused { // inside a list; the others checkKeys has found
 		return fmt.Errorf("configuration%s: unknown key %q", s.source(), key)
 	}
 	return nil
@@ -127,7 +127,7 @@ func (s *settings) checkKeys() error {
 	return fmt.Errorf("configuration%s: %w", s.source(), errors.Join(unknown...))
 }
 
-// suggest names the known keys, nearest first by common prefix.
+// suggest names the known keys with the same first letter.
 func (s *settings) suggest(key string) string {
 	var near []string
 	for k := range s.known {

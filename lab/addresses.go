@@ -20,7 +20,6 @@ import (
 // The three networks, beside the node network in fabric.go.
 var (
 	podNetwork        = netip.MustParsePrefix("10.244.0.0/16")
-	serviceNetwork    = netip.MustParsePrefix("10.96.0.0/12")
 	kubernetesService = netip.MustParseAddr("10.96.0.1")
 	dnsService        = netip.MustParseAddr("10.96.0.10")
 	apiAddress        = netip.AddrPortFrom(controlPlaneAddress, 6443)

@@ -36,7 +36,6 @@ type cluster struct {
 // lines above it, and only on those.
 func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(name, detail string)) (c *cluster, err error) {
 	c = &cluster{config: l.config, core: newGroup(fail), workers: newGroup(fail)}
-	l.cluster = c
 	if err := checkPrograms(c.config.ProxyMode); err != nil {
 		return c, err
 	}
@@ -55,7 +54,7 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 	if err := c.removeStaleNodes(ctx); err != nil {
 		return c, err
 	}
-	if err := c.startControllers(ctx); err != nil {
+	if err := c.startControllers(); err != nil {
 		return c, err
 	}
 	for i := range c.config.Nodes {
@@ -178,7 +177,7 @@ func protobuf(config *rest.Config) *rest.Config {
 	return config
 }
 
-func (c *cluster) startControllers(context.Context) error {
+func (c *cluster) startControllers() error {
 	cfg := controller.Defaults()
 	var err error
 	if cfg.Client, err = c.client(c.fabric.hosts[controlPlane], pki.ControllerManager); err != nil {

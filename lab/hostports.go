@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/tools/cache"
 
 	"orrery.example.org/host"
 )
@@ -32,16 +31,8 @@ type nodePorts struct {
 func (c *cluster) forwardNodePorts(ctx context.Context) error {
 	factory := informers.NewSharedInformerFactory(c.admin, 0)
 	services := factory.Core().V1().Services()
-	changed := make(chan struct{}, 1)
-	wake := func(any) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
-	if _, err := services.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: wake, UpdateFunc: func(_, o any) { wake(o) }, DeleteFunc: wake,
-	}); err != nil {
+	changed, _, err := changes(services.Informer())
+	if err != nil {
 		return err
 	}
 	factory.StartWithContext(ctx)

@@ -47,7 +47,6 @@ type Lab struct {
 	config  Config
 	log     *slog.Logger
 	started time.Time
-	cluster *cluster
 }
 
 // New checks the configuration. It starts nothing.

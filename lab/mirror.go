@@ -83,18 +83,7 @@ func (c *cluster) keepMirrorPods(ctx context.Context) error {
 	factory := informers.NewSharedInformerFactoryWithOptions(c.admin, 0, informers.WithNamespace(metav1.NamespaceSystem),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = "component,tier" }))
 	pods := factory.Core().V1().Pods()
-	changed := make(chan struct{}, 1)
-	wake := func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
-	handler, err := pods.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { wake() },
-		UpdateFunc: func(_, _ any) { wake() },
-		DeleteFunc: func(any) { wake() },
-	})
+	changed, handler, err := changes(pods.Informer())
 	if err != nil {
 		return err
 	}
@@ -103,14 +92,14 @@ func (c *cluster) keepMirrorPods(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
 		return nil
 	}
-	for wake(); ; {
+	for {
+		if err := c.syncMirrorPods(ctx, pods.Lister().Pods(metav1.NamespaceSystem), wanted); err != nil && ctx.Err() == nil {
+			c.logger("mirror").Warn("keep mirror Pods", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-		}
-		if err := c.syncMirrorPods(ctx, pods.Lister().Pods(metav1.NamespaceSystem), wanted); err != nil && ctx.Err() == nil {
-			c.logger("mirror").Warn("keep mirror Pods", "error", err)
 		}
 	}
 }
