@@ -172,3 +172,19 @@ func Endpoints(i, k int) []Endpoint {
 	}
 	return all
 }
+
+// Changes are what the sync loop hands to a backend between two snapshots.
+func Changes(from, to plan.Snapshot) []plan.Change {
+	var changes []plan.Change
+	for name, svc := range to.Services {
+		if from.Services[name] != svc {
+			changes = append(changes, plan.Change{Old: from.Services[name], New: svc})
+		}
+	}
+	for name, svc := range from.Services {
+		if to.Services[name] == nil {
+			changes = append(changes, plan.Change{Old: svc})
+		}
+	}
+	return changes
+}

@@ -53,24 +53,9 @@ func full(t testing.TB, a *Applier, s plan.Snapshot) plan.Report {
 // change moves from one snapshot to another as the sync loop does.
 func change(t testing.TB, a *Applier, from, to plan.Snapshot) {
 	t.Helper()
-	if _, err := a.Change(context.Background(), between(from, to)); err != nil {
+	if _, err := a.Change(context.Background(), Changes(from, to)); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func between(from, to plan.Snapshot) []plan.Change {
-	var changes []plan.Change
-	for name, svc := range to.Services {
-		if from.Services[name] != svc {
-			changes = append(changes, plan.Change{Old: from.Services[name], New: svc})
-		}
-	}
-	for name, svc := range from.Services {
-		if to.Services[name] == nil {
-			changes = append(changes, plan.Change{Old: svc})
-		}
-	}
-	return changes
 }
 
 // intact fails the test unless the kernel holds exactly the snapshot.
