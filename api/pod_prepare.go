@@ -5,18 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-const unreachableTolerance = 300 // seconds a Pod stays bound to a node that is gone
-
-// systemPriority holds the two classes that exist in every cluster.
-var systemPriority = map[string]int32{
-	"system-cluster-critical": 2000000000,
-	"system-node-critical":    2000001000,
-}
-
-// preparePod does what upstream's Pod strategy and the admission plugins
-// ServiceAccount, Priority and DefaultTolerationSeconds do to a new Pod.
-//
-// Kubernetes: ServiceAccount also mounts a token, and Priority knows PriorityClasses.
+// preparePod does what upstream's Pod strategy does to a new Pod.
 func preparePod(p *corev1.Pod) {
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosClass(&p.Spec)}
 	if len(p.Spec.SchedulingGates) > 0 {
@@ -25,27 +14,6 @@ func preparePod(p *corev1.Pod) {
 			Message: "Scheduling is blocked due to non-empty scheduling gates",
 		}}
 	}
-	if _, mirror := p.Annotations[corev1.MirrorPodAnnotationKey]; !mirror {
-		fill(&p.Spec.ServiceAccountName, "default")
-		p.Spec.DeprecatedServiceAccount = p.Spec.ServiceAccountName
-	}
-	set(&p.Spec.Priority, systemPriority[p.Spec.PriorityClassName])
-	set(&p.Spec.PreemptionPolicy, corev1.PreemptLowerPriority)
-	tolerate(p, corev1.TaintNodeNotReady)
-	tolerate(p, corev1.TaintNodeUnreachable)
-}
-
-// tolerate lets the Pod stay on a failing node for a while, unless it says otherwise.
-func tolerate(p *corev1.Pod, taint string) {
-	for _, t := range p.Spec.Tolerations {
-		if (t.Key == taint || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "") {
-			return
-		}
-	}
-	seconds := int64(unreachableTolerance)
-	p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{
-		Key: taint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
-	})
 }
 
 // qosClass is who is evicted first when a node runs out of memory: BestEffort asks

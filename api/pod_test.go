@@ -29,9 +29,6 @@ func TestPodDefaults(t *testing.T) {
 	p.Spec.Volumes = []corev1.Volume{{Name: "empty"}, {Name: "cm", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}}}
 	p.Status.Phase = corev1.PodRunning
 	pods.PrepareForCreate(p)
-	toleration := func(key string) corev1.Toleration {
-		return corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr[int64](300)}
-	}
 	want := corev1.PodSpec{
 		Volumes: []corev1.Volume{
 			{Name: "empty", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
@@ -54,13 +51,8 @@ func TestPodDefaults(t *testing.T) {
 		}},
 		RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSClusterFirst, SchedulerName: "default-scheduler",
 		TerminationGracePeriodSeconds: ptr[int64](30),
-		ServiceAccountName:            "default",
-		DeprecatedServiceAccount:      "default",
 		SecurityContext:               &corev1.PodSecurityContext{},
 		EnableServiceLinks:            ptr(true),
-		Priority:                      ptr[int32](0),
-		PreemptionPolicy:              ptr(corev1.PreemptLowerPriority),
-		Tolerations:                   []corev1.Toleration{toleration("node.kubernetes.io/not-ready"), toleration("node.kubernetes.io/unreachable")},
 	}
 	if !reflect.DeepEqual(p.Spec, want) {
 		t.Errorf("spec: %+v\nwant: %+v", p.Spec, want)
@@ -116,17 +108,6 @@ func TestQOSClass(t *testing.T) {
 		if pods.PrepareForCreate(p); p.Status.QOSClass != c.want {
 			t.Errorf("%q of %q: %s, want %s", c.requests, c.limits, p.Status.QOSClass, c.want)
 		}
-	}
-}
-
-func TestPodAdmission(t *testing.T) {
-	p := aPod()
-	p.Spec.PriorityClassName = "system-node-critical"
-	p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
-	p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
-	wantErrors(t, pods.BeforeCreate(p))
-	if *p.Spec.Priority != 2000001000 || len(p.Spec.Tolerations) != 1 || p.Spec.ServiceAccountName != "" {
-		t.Errorf("priority %d, tolerations %v, account %q", *p.Spec.Priority, p.Spec.Tolerations, p.Spec.ServiceAccountName)
 	}
 }
 
@@ -228,8 +209,6 @@ func TestInvalidPods(t *testing.T) {
 		{"host network", func(p *corev1.Pod) {
 			p.Spec.HostNetwork, p.Spec.Containers[0].Ports = true, []corev1.ContainerPort{{ContainerPort: 80, HostPort: 81}}
 		}, []string{"spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true"}},
-		{"priority class", func(p *corev1.Pod) { p.Spec.PriorityClassName = "gold" }, []string{
-			`spec.priorityClassName: Forbidden: no PriorityClass with name gold was found`}},
 		{"gates", func(p *corev1.Pod) {
 			p.Spec.NodeName, p.Spec.SchedulingGates = "node1", []corev1.PodSchedulingGate{{Name: "g"}}
 		}, []string{
@@ -238,7 +217,13 @@ func TestInvalidPods(t *testing.T) {
 }
 
 func TestPodUpdates(t *testing.T) {
-	updated(t, pods, aPod, []invalidCase[corev1.Pod]{
+	tolerant := func() *corev1.Pod {
+		p := aPod()
+		p.Spec.Tolerations = []corev1.Toleration{{Key: "node.kubernetes.io/not-ready", Operator: corev1.TolerationOpExists,
+			Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr[int64](300)}}
+		return p
+	}
+	updated(t, pods, tolerant, []invalidCase[corev1.Pod]{
 		{"image", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "alpine" }, nil},
 		{"labels", func(p *corev1.Pod) { p.Labels = map[string]string{"app": "web"} }, nil},
 		{"a deadline", func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = ptr[int64](5) }, nil},

@@ -29,21 +29,7 @@ func validatePod(p *corev1.Pod) field.ErrorList {
 	if spec.NodeName != "" && len(spec.SchedulingGates) > 0 {
 		errs = append(errs, field.Forbidden(at.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
 	}
-	return append(errs, validatePriority(spec, at)...)
-}
-
-// validatePriority is the Priority admission plugin's part.
-func validatePriority(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
-	priority, known := systemPriority[spec.PriorityClassName]
-	if spec.PriorityClassName != "" && !known {
-		return field.ErrorList{field.Forbidden(at.Child("priorityClassName"),
-			fmt.Sprintf("no PriorityClass with name %s was found", spec.PriorityClassName))}
-	}
-	if spec.Priority != nil && *spec.Priority != priority {
-		return field.ErrorList{field.Forbidden(at.Child("priority"), fmt.Sprintf("the integer value of priority (%d) must not be provided in pod spec; "+
-			"priority admission controller computed %d from the given PriorityClass name", *spec.Priority, priority))}
-	}
-	return nil
+	return errs
 }
 
 // validateStoredPod is what holds for a Pod at any time.

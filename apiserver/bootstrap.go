@@ -73,7 +73,7 @@ func (h *handlers) keep(ctx context.Context, o own) error {
 	namespace, name := o.object.GetNamespace(), o.object.GetName()
 	have, err := res.objects.Get(ctx, namespace, name, false)
 	if apierrors.IsNotFound(err) {
-		_, err = h.add(ctx, res, o.object.DeepCopyObject().(api.Object), false, func(api.Object) {})
+		_, err = h.add(ctx, res, o.object.DeepCopyObject().(api.Object), false, func(api.Object) error { return nil })
 		if apierrors.IsAlreadyExists(err) {
 			return nil
 		}

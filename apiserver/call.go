@@ -89,10 +89,12 @@ type view struct {
 	live   func(stored api.Object) api.Object
 
 	// merge makes the successor of old from what was taken, which it may change; check
-	// says what is wrong with it; grant fills in what must be allocated, nil if nothing.
-	merge func(taken, old api.Object) api.Object
-	check func(next, old api.Object) field.ErrorList
-	grant granter
+	// says what is wrong with it; grant fills in what must be allocated, nil if nothing;
+	// approve is asked last, nil if nobody has to be.
+	merge   func(taken, old api.Object) api.Object
+	check   func(next, old api.Object) field.ErrorList
+	grant   granter
+	approve func(next, old api.Object) error
 }
 
 // granter gives next the values it lacks.

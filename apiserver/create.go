@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/admission"
 	"orrery.example.org/apiserver/alloc"
 	"orrery.example.org/apiserver/store"
 )
@@ -39,10 +40,16 @@ func (h *handlers) create(c *call) error {
 
 // createObject stores a new object, whose fields have their owners, for a client.
 func (h *handlers) createObject(c *call, obj api.Object, o writeOptions) error {
-	if err := h.admitNamespace(c.ctx(), c.resource, obj); err != nil {
+	a := h.admission(c, admission.Create, obj, nil, o.dryRun)
+	if err := admission.Admit(c.ctx(), a); err != nil {
 		return err
 	}
-	v, err := h.add(c.ctx(), c.resource, obj, o.dryRun, c.warnings)
+	v, err := h.add(c.ctx(), c.resource, obj, o.dryRun, func(next api.Object) error {
+		c.warnings(next)
+		seen := *a
+		seen.Name, seen.Object = next.GetName(), next
+		return admission.Validate(c.ctx(), &seen)
+	})
 	if err != nil {
 		return err
 	}
@@ -67,14 +74,14 @@ func adopt(o api.Object, namespace string) error {
 const maxNames = 8
 
 // add stores a new object. It is also how the server makes its own (bootstrap.go).
-// seen is shown the object once it is complete.
-func (h *handlers) add(ctx context.Context, res *resource, obj api.Object, dryRun bool, seen func(api.Object)) (*store.Version, error) {
+// approve is asked about the object once it is complete.
+func (h *handlers) add(ctx context.Context, res *resource, obj api.Object, dryRun bool, approve func(api.Object) error) (*store.Version, error) {
 	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
 	for tries := 1; ; tries++ {
 		if generated {
 			obj.SetName(generateName(obj.GetGenerateName()))
 		}
-		v, err := h.addOnce(ctx, res, obj, dryRun, seen)
+		v, err := h.addOnce(ctx, res, obj, dryRun, approve)
 		if generated && apierrors.IsAlreadyExists(err) {
 			if tries < maxNames {
 				continue
@@ -85,14 +92,12 @@ func (h *handlers) add(ctx context.Context, res *resource, obj api.Object, dryRu
 	}
 }
 
-func (h *handlers) addOnce(ctx context.Context, res *resource, obj api.Object, dryRun bool, seen func(api.Object)) (*store.Version, error) {
+func (h *handlers) addOnce(ctx context.Context, res *resource, obj api.Object, dryRun bool, approve func(api.Object) error) (*store.Version, error) {
 	begin(obj)
 	res.kind.PrepareForCreate(obj)
 	v := h.objectView(res)
-	v.check = func(next, _ api.Object) field.ErrorList {
-		seen(next)
-		return res.kind.CheckCreate(next)
-	}
+	v.check = func(next, _ api.Object) field.ErrorList { return res.kind.CheckCreate(next) }
+	v.approve = func(next, _ api.Object) error { return approve(next) }
 	if obj.GetName() == "" { // there is no key to write to; let validation say what is missing
 		_, err := h.admit(res, obj, nil, nil, v)
 		return nil, errors.Join(err)

@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/admission"
 	"orrery.example.org/apiserver/alloc"
 	"orrery.example.org/apiserver/store"
 )
@@ -25,7 +25,7 @@ func (h *handlers) delete(c *call) error {
 	if err != nil {
 		return err
 	}
-	v, gone, err := h.drop(c.ctx(), c.resource, c.namespace, c.name, o)
+	v, gone, err := h.drop(c, c.namespace, c.name, o)
 	if err != nil {
 		return err
 	}
@@ -57,23 +57,33 @@ func success(c *call, o api.Object) *metav1.Status {
 }
 
 // drop deletes an object or starts its deletion. gone says which.
-func (h *handlers) drop(ctx context.Context, res *resource, namespace, name string, o *metav1.DeleteOptions) (v *store.Version, gone bool, err error) {
-	gr := res.kind.GroupResource()
-	if gr.Group == "" && gr.Resource == "namespaces" && immortal(name) {
-		return nil, false, apierrors.NewForbidden(gr, name, errImmortal)
-	}
-	v, err = h.commit(ctx, res, namespace, name, len(o.DryRun) > 0, func(current *store.Version, _ alloc.Taken) (store.Write, error) {
+func (h *handlers) drop(c *call, namespace, name string, o *metav1.DeleteOptions) (v *store.Version, gone bool, err error) {
+	dryRun := len(o.DryRun) > 0
+	v, err = h.commit(c.ctx(), c.resource, namespace, name, dryRun, func(current *store.Version, _ alloc.Taken) (store.Write, error) {
 		if current == nil {
-			return store.Write{}, apierrors.NewNotFound(gr, name)
+			return store.Write{}, apierrors.NewNotFound(c.kind.GroupResource(), name)
 		}
-		next, err := succession(res.kind, current.Object, o, time.Now())
+		if err := h.admitDelete(c, current.Object, dryRun); err != nil {
+			return store.Write{}, err
+		}
+		next, err := succession(c.kind, current.Object, o, time.Now())
 		gone = err == nil && next == nil
 		if err != nil || gone {
 			return remove(current.Object), err
 		}
-		return store.Write{Object: next, TTL: res.kind.TTL}, nil
+		return store.Write{Object: next, TTL: c.kind.TTL}, nil
 	})
 	return v, gone, err
+}
+
+// admitDelete asks admission about one object of those a call deletes.
+func (h *handlers) admitDelete(c *call, old api.Object, dryRun bool) error {
+	a := h.admission(c, admission.Delete, nil, old, dryRun)
+	a.Namespace, a.Name = old.GetNamespace(), old.GetName()
+	if err := admission.Admit(c.ctx(), a); err != nil {
+		return err
+	}
+	return admission.Validate(c.ctx(), a)
 }
 
 // remove deletes an object and gives back what was allocated to it.
@@ -102,7 +112,7 @@ func (h *handlers) deleteCollection(c *call) error {
 		return err
 	}
 	for _, v := range found.Items {
-		_, _, err := h.drop(c.ctx(), c.resource, v.Object.GetNamespace(), v.Object.GetName(), o)
+		_, _, err := h.drop(c, v.Object.GetNamespace(), v.Object.GetName(), o)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}

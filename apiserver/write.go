@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/admission"
 	"orrery.example.org/apiserver/alloc"
 	"orrery.example.org/apiserver/owners"
 	"orrery.example.org/apiserver/store"
@@ -16,8 +17,9 @@ import (
 
 // The life of a write. Every change of an object, whatever verb it came by, is one
 // compare-and-swap (commit): read what is there, let the verb make its successor and
-// note who owns which of its fields, check it, fill in what has to be allocated, and
-// write it together with the names it claims. If somebody else wrote in between, all of
+// note who owns which of its fields, let admission add to it, fill in what has to be
+// allocated, check it, ask admission again, and write it together with the names it
+// claims. If somebody else wrote in between, all of
 // that happens again on the newer state; a client that named the resourceVersion it had
 // seen gets a 409 instead.
 
@@ -27,13 +29,27 @@ type change func(old api.Object) (api.Object, error)
 // modify changes an existing object through the call's view.
 func (h *handlers) modify(c *call, dryRun bool, f change) (*store.Version, error) {
 	v := c.view
-	v.check = func(next, old api.Object) field.ErrorList {
+	v.approve = func(next, old api.Object) error {
 		if c.subresource == "" {
 			c.warnings(next)
 		}
-		return c.check(next, old)
+		return admission.Validate(c.ctx(), h.admission(c, admission.Update, next, old, dryRun))
 	}
-	return h.succeed(c.ctx(), c.resource, v, c.namespace, c.name, dryRun, f)
+	return h.succeed(c.ctx(), c.resource, v, c.namespace, c.name, dryRun, func(old api.Object) (api.Object, error) {
+		next, err := f(old)
+		if err != nil {
+			return nil, err
+		}
+		return next, admission.Admit(c.ctx(), h.admission(c, admission.Update, next, old, dryRun))
+	})
+}
+
+// admission is a call as admission plugins see it.
+func (h *handlers) admission(c *call, op admission.Operation, next, old api.Object, dryRun bool) *admission.Attributes {
+	return &admission.Attributes{
+		Operation: op, Kind: c.kind, Subresource: c.subresource, Namespace: c.namespace, Name: c.name,
+		Object: next, Old: old, User: c.user, DryRun: dryRun, Cluster: h, Warn: c.warn,
+	}
 }
 
 // succeed writes the successor that f makes of an existing object.
@@ -68,6 +84,11 @@ func (h *handlers) admit(res *resource, next, old api.Object, taken alloc.Taken,
 	}
 	if errs := v.check(next, old); len(errs) > 0 {
 		return w, invalid(res.kind, next.GetName(), errs)
+	}
+	if v.approve != nil {
+		if err := v.approve(next, old); err != nil {
+			return w, err
+		}
 	}
 	if old != nil {
 		if finished(next) {
