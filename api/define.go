@@ -45,6 +45,11 @@ func version[T, L any, P object[T], Q list[L]](gv schema.GroupVersion, kind stri
 	}
 }
 
+// asked makes the only version of a kind that is created and answered, never stored.
+func asked[T any, P object[T]](gv schema.GroupVersion, kind string) Version {
+	return Version{GroupVersionKind: gv.WithKind(kind), New: func() Object { return P(new(T)) }}
+}
+
 // define completes a row: it wraps rules that are written for *T so that they
 // take any Object. The row must hold *T objects.
 func define[T any, P object[T]](k Kind, r Rules[T]) *Kind {

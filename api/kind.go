@@ -89,7 +89,7 @@ type Kind struct {
 type Version struct {
 	schema.GroupVersionKind
 	New     func() Object
-	NewList func() runtime.Object
+	NewList func() runtime.Object // nil for a kind that is not stored
 
 	// FromStorage and ToStorage convert; nil for the storage version. They may keep
 	// references into their argument.
@@ -118,6 +118,10 @@ type Column struct {
 
 // Storage is the version that objects of the kind are stored as.
 func (k *Kind) Storage() *Version { return &k.Versions[0] }
+
+// Stored says whether there are objects of the kind. Otherwise it is a question, which
+// is created and answered in one request: a review.
+func (k *Kind) Stored() bool { return k.Storage().NewList != nil }
 
 // GroupResource is the kind's name in errors and paths.
 func (k *Kind) GroupResource() schema.GroupResource {

@@ -12,6 +12,7 @@ var Table = []*Kind{
 	secrets,
 	serviceAccounts,
 	services,
+	selfSubjectReviews,
 	deployments,
 	replicaSets,
 	leases,

@@ -66,6 +66,15 @@ func checkVersion(t *testing.T, k *Kind, v *Version) {
 	if got, _, err := scheme.Scheme.ObjectKinds(v.New()); err != nil || got[0] != v.GroupVersionKind {
 		t.Errorf("New makes %v (%v), want %v", got, err, v.GroupVersionKind)
 	}
+	if k.Version(v.GroupVersion()) != v {
+		t.Error("Version does not find it")
+	}
+	if v != k.Storage() && (v.FromStorage == nil || v.ToStorage == nil) {
+		t.Errorf("%v has no conversions", v.GroupVersion())
+	}
+	if !k.Stored() {
+		return
+	}
 	list := v.GroupVersionKind
 	list.Kind += "List"
 	if got, _, err := scheme.Scheme.ObjectKinds(v.NewList()); err != nil || got[0] != list {
@@ -73,12 +82,6 @@ func checkVersion(t *testing.T, k *Kind, v *Version) {
 	}
 	if err := meta.SetList(v.NewList(), []runtime.Object{v.New()}); err != nil {
 		t.Errorf("the list does not hold the kind: %v", err)
-	}
-	if k.Version(v.GroupVersion()) != v {
-		t.Error("Version does not find it")
-	}
-	if v != k.Storage() && (v.FromStorage == nil || v.ToStorage == nil) {
-		t.Errorf("%v has no conversions", v.GroupVersion())
 	}
 }
 

@@ -43,7 +43,7 @@ type handlers struct {
 type resource struct {
 	kind    *api.Kind
 	version *api.Version
-	objects *store.Collection
+	objects *store.Collection // nil: they are not stored
 }
 
 // collect finds the resources of all kinds.
@@ -112,6 +112,8 @@ var (
 		"get": (*handlers).get, "update": (*handlers).update,
 		"patch": (*handlers).patch, "delete": (*handlers).delete,
 	}
+	questionVerbs = map[string]verb{"create": (*handlers).ask}
+
 	viewVerbs = map[string]verb{
 		"get": (*handlers).get, "update": (*handlers).update, "patch": (*handlers).patch,
 	}
@@ -150,8 +152,13 @@ func (h *handlers) verb(c *call, name string) (verb, error) {
 		if verbs, ok = h.subresource(c); !ok {
 			return nil, errNoSuchPath()
 		}
+	case !c.kind.Stored() && c.name != "":
+		return nil, errNoSuchPath()
 	case c.name == "":
 		verbs = collectionVerbs
+		if !c.kind.Stored() {
+			verbs = questionVerbs
+		}
 		c.view = h.objectView(c.resource)
 		if c.kind.Namespaced && c.namespace == "" && name != "list" && name != "watch" {
 			return nil, errMethodNotAllowed() // writes name their namespace

@@ -50,7 +50,7 @@ func (h *handlers) List(ctx context.Context, gr schema.GroupResource, namespace 
 // collection is where the kind's objects are stored.
 func (h *handlers) collection(gr schema.GroupResource) (*store.Collection, error) {
 	for _, k := range h.kinds {
-		if k.GroupResource() == gr {
+		if k.GroupResource() == gr && k.Stored() {
 			return h.resources[k.Storage().GroupVersion().WithResource(k.Resource)].objects, nil
 		}
 	}

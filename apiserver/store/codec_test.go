@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -106,6 +107,7 @@ func TestResourcePrefix(t *testing.T) {
 	kind := func(group, resource string) *api.Kind {
 		k := &api.Kind{Resource: resource, Versions: []api.Version{{}}}
 		k.Versions[0].Group = group
+		k.Versions[0].NewList = func() runtime.Object { return nil } // it is stored
 		return k
 	}
 	for _, test := range []struct{ group, resource, want string }{

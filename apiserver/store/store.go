@@ -92,6 +92,9 @@ func New(client *clientv3.Client, prefix string, kinds []*api.Kind, log *slog.Lo
 		option(s)
 	}
 	for _, k := range kinds {
+		if !k.Stored() {
+			continue
+		}
 		c := &Collection{store: s, kind: k, prefix: resourcePrefix(k), codec: codec{k}}
 		c.cache.replace(newState(), 0)
 		c.feed.Store(newFeed(0))
@@ -128,7 +131,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.current(ctx)
 }
 
-// Collection is the place of one kind. It is nil for a kind that New was not given.
+// Collection is the place of one kind. It is nil for a kind that is not stored.
 func (s *Store) Collection(k *api.Kind) *Collection { return s.kinds[k] }
 
 // Collection holds the objects of one kind.
