@@ -125,11 +125,24 @@ func applyJSONPatch(before, patch []byte) ([]byte, error) {
 		return nil, apierrors.NewRequestEntityTooLargeError(
 			fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, n))
 	}
-	after, err := operations.Apply(before)
+	after, err := applyOperations(operations, before)
 	if err != nil {
 		return nil, unprocessable(err)
 	}
 	return after, nil
+}
+
+// applyOperations survives the library, which panics over some operations on the whole
+// document.
+//
+// Kubernetes: a 500 then.
+func applyOperations(operations jsonpatch.Patch, before []byte) (after []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("this patch can not be applied: %v", p)
+		}
+	}()
+	return operations.Apply(before)
 }
 
 func isObject(patch []byte) error {
