@@ -36,6 +36,18 @@ func (c Column) integer() Column {
 	return c
 }
 
+// boolean marks cells that hold a bool.
+func (c Column) boolean() Column {
+	c.Type = "boolean"
+	return c
+}
+
+// as replaces how a column's cell is made.
+func as[T any, P object[T]](c Column, cell func(*T) any) Column {
+	c.Cell = func(o Object) any { return cell(o.(P)) }
+	return c
+}
+
 // documented is a Go type of the API with its fields' descriptions.
 type documented interface{ SwaggerDoc() map[string]string }
 

@@ -19,7 +19,8 @@ type Rules[T any] struct {
 	ValidateUpdate func(new, old *T) field.ErrorList
 	ValidateStatus func(new, old *T) field.ErrorList
 	Fields         func(*T) fields.Set
-	Warnings       func(*T) []string
+	Warnings       func(new, old *T) []string
+	StatusWarnings func(*T) []string
 	GracePeriod    func(obj *T, asked *int64) int64
 	RowConditions  func(*T) []metav1.TableRowCondition
 }
@@ -58,7 +59,13 @@ func define[T any, P object[T]](k Kind, r Rules[T]) *Kind {
 	k.PrepareUpdate, k.PrepareStatus = two[T, P](r.PrepareUpdate), two[T, P](r.PrepareStatus)
 	k.ValidateUpdate, k.ValidateStatus = check[T, P](r.ValidateUpdate), check[T, P](r.ValidateStatus)
 	k.Validate, k.Fields = give[T, P](r.Validate), give[T, P](r.Fields)
-	k.Warnings, k.RowConditions = give[T, P](r.Warnings), give[T, P](r.RowConditions)
+	k.StatusWarnings, k.RowConditions = give[T, P](r.StatusWarnings), give[T, P](r.RowConditions)
+	if f := r.Warnings; f != nil {
+		k.Warnings = func(n, o Object) []string {
+			old, _ := o.(P)
+			return f(n.(P), old)
+		}
+	}
 	if f := r.GracePeriod; f != nil {
 		k.GracePeriod = func(o Object, asked *int64) int64 { return f(o.(P), asked) }
 	}

@@ -49,8 +49,8 @@ var deployments = define(Kind{
 	Validate:       validateDeployment,
 	ValidateUpdate: validateDeploymentUpdate,
 	ValidateStatus: validateDeploymentStatus,
-	Warnings: func(d *appsv1.Deployment) []string {
-		return append(nameWarnings(d, inPodNames), podSpecWarnings(&d.Spec.Template.Spec, templatePath)...)
+	Warnings: func(d, old *appsv1.Deployment) []string {
+		return templateWarnings(d, old, &d.Spec.Template)
 	},
 })
 
@@ -126,11 +126,7 @@ func validateStrategy(s *appsv1.DeploymentStrategy, at *field.Path) field.ErrorL
 	if isNothing(unavailable) && isNothing(surge) {
 		errs = append(errs, field.Invalid(rolling.Child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0"))
 	}
-	// The percentage was found to be one above.
-	if share, _ := intstr.GetScaledValueFromIntOrPercent(&unavailable, 100, false); unavailable.Type == intstr.String && share > 100 {
-		errs = append(errs, field.Invalid(rolling.Child("maxUnavailable"), unavailable, "must not be greater than 100%"))
-	}
-	return errs
+	return append(errs, atMostAll(unavailable, rolling.Child("maxUnavailable"))...)
 }
 
 func isNothing(v intstr.IntOrString) bool {

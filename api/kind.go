@@ -64,7 +64,8 @@ type Kind struct {
 	ValidateUpdate func(new, old Object) field.ErrorList
 	ValidateStatus func(new, old Object) field.ErrorList
 	Fields         func(Object) fields.Set                 // what field selectors may name, beyond metadata.{name,namespace}
-	Warnings       func(Object) []string                   // Warning headers on create and update
+	Warnings       func(new, old Object) []string          // Warning headers; old is nil on create
+	StatusWarnings func(Object) []string                   // Warning headers on an update of /status
 	ValidateName   func(name string, prefix bool) []string // as apimachinery's validation.ValidateNameFunc
 
 	// GracePeriod returns how many seconds a deletion waits for its agent, given what

@@ -16,19 +16,12 @@ var leases = define(Kind{
 	ValidateName:   apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{
 		nameColumn(),
-		column("Holder", doc(coordinationv1.LeaseSpec{}, "holderIdentity"), leaseHolder),
+		column("Holder", doc(coordinationv1.LeaseSpec{}, "holderIdentity"), func(l *coordinationv1.Lease) string { return deref(l.Spec.HolderIdentity) }),
 		ageColumn(),
 	},
 }, Rules[coordinationv1.Lease]{
 	Validate: validateLease,
 })
-
-func leaseHolder(l *coordinationv1.Lease) string {
-	if l.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *l.Spec.HolderIdentity
-}
 
 func validateLease(l *coordinationv1.Lease) field.ErrorList {
 	var errs field.ErrorList

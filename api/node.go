@@ -105,7 +105,7 @@ func orUnknown(s string) string {
 	return s
 }
 
-func nodeWarnings(n *corev1.Node) []string {
+func nodeWarnings(n, _ *corev1.Node) []string {
 	var w []string
 	if n.Spec.ConfigSource != nil {
 		w = append(w, "spec.configSource: the feature is removed")

@@ -323,7 +323,7 @@ func TestPodWarnings(t *testing.T) {
 		`spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]`,
 		`spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1`,
 	}
-	if got := pods.Warnings(p); !reflect.DeepEqual(got, want) {
+	if got := pods.Warnings(p, nil); !reflect.DeepEqual(got, want) {
 		t.Errorf("warnings:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
@@ -336,11 +336,11 @@ func TestNameWarnings(t *testing.T) {
 	} {
 		o := kind.Storage().New()
 		o.SetName("web.example")
-		if got, want := kind.Warnings(o), []string{"metadata.name: this is used in " + use + rest}; !reflect.DeepEqual(got, want) {
+		if got, want := kind.Warnings(o, nil), []string{"metadata.name: this is used in " + use + rest}; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %q", kind.Resource, got)
 		}
 		o.SetResourceVersion("1")
-		if got := kind.Warnings(o); len(got) > 0 {
+		if got := kind.Warnings(o, o); len(got) > 0 {
 			t.Errorf("%s, updated: %q", kind.Resource, got)
 		}
 	}

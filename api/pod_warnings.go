@@ -11,17 +11,29 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func podWarnings(p *corev1.Pod) []string {
+// podWarnings are for whoever makes the Pod; updates are machines' work.
+func podWarnings(p, old *corev1.Pod) []string {
+	if old != nil {
+		return nil
+	}
 	return append(nameWarnings(p, "the Pod's hostname"), podSpecWarnings(&p.Spec, nil)...)
 }
 
-const inPodNames = "Pod names and hostnames"
+// templateWarnings are about a new object with a Pod template, or a new template.
+func templateWarnings[T any, P object[T]](o, old *T, template *corev1.PodTemplateSpec) []string {
+	switch {
+	case old == nil:
+		return append(nameWarnings(P(o), "Pod names and hostnames"), podSpecWarnings(&template.Spec, templatePath)...)
+	case P(o).GetGeneration() != P(old).GetGeneration():
+		return podSpecWarnings(&template.Spec, templatePath)
+	}
+	return nil
+}
 
-// nameWarnings: a name may have dots, but a hostname with dots is no hostname. Nobody is
-// told twice: an object that has a resourceVersion has its name for good.
+// nameWarnings: a name may have dots, but a hostname with dots is no hostname.
 func nameWarnings(o Object, use string) []string {
 	wrong := validation.IsDNS1123Label(o.GetName())
-	if o.GetResourceVersion() != "" || len(wrong) == 0 {
+	if len(wrong) == 0 {
 		return nil
 	}
 	return []string{fmt.Sprintf("metadata.name: this is used in %s, which can result in surprising behavior; a DNS label is recommended: %v", use, wrong)}

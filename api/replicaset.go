@@ -46,8 +46,8 @@ var replicaSets = define(Kind{
 	Validate:       validateReplicaSet,
 	ValidateUpdate: validateReplicaSetUpdate,
 	ValidateStatus: func(rs, _ *appsv1.ReplicaSet) field.ErrorList { return validateReplicaSetStatus(&rs.Status) },
-	Warnings: func(rs *appsv1.ReplicaSet) []string {
-		return append(nameWarnings(rs, inPodNames), podSpecWarnings(&rs.Spec.Template.Spec, templatePath)...)
+	Warnings: func(rs, old *appsv1.ReplicaSet) []string {
+		return templateWarnings(rs, old, &rs.Spec.Template)
 	},
 	Fields: func(rs *appsv1.ReplicaSet) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}

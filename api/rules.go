@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -84,8 +85,56 @@ func unique[T comparable](value T, seen sets.Set[T], at *field.Path) field.Error
 	return nil
 }
 
-func ipAddress(value string, at *field.Path) field.ErrorList {
-	return validation.IsValidIPForLegacyField(at, value, true, nil)
+// ipAddress wants an address in its usual form. Older servers took others as well, such
+// as 010.0.0.1; those that are stored (before) may stay.
+func ipAddress(value string, at *field.Path, before ...string) field.ErrorList {
+	return validation.IsValidIPForLegacyField(at, value, true, before)
+}
+
+// cidr is ipAddress for networks.
+func cidr(value string, at *field.Path, before ...string) field.ErrorList {
+	return validation.IsValidCIDRForLegacyField(at, value, true, before)
+}
+
+// ipWarnings are about an address that is written in an unusual way.
+func ipWarnings(value string, at *field.Path) []string {
+	if len(validation.IsValidIPForLegacyField(at, value, false, nil)) > 0 {
+		return nil // there is none, or it will be refused
+	}
+	return validation.GetWarningsForIP(at, value)
+}
+
+func cidrWarnings(value string, at *field.Path) []string {
+	if len(validation.IsValidCIDRForLegacyField(at, value, false, nil)) > 0 {
+		return nil
+	}
+	return validation.GetWarningsForCIDR(at, value)
+}
+
+// notAnAddress is for names that could be mistaken for addresses.
+func notAnAddress(name string, at *field.Path) field.ErrorList {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return field.ErrorList{field.Invalid(at, name, "must be a DNS name, not an IP address")}
+	}
+	return nil
+}
+
+// reference checks the parts of a reference to an object of any kind.
+func reference(group *string, kind, name string, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if group != nil {
+		errs = append(errs, dnsSubdomain(*group, at.Child("apiGroup"))...)
+	}
+	errs = append(errs, pathSegment(kind, at.Child("kind"))...)
+	return append(errs, pathSegment(name, at.Child("name"))...)
+}
+
+// pathSegment is what can stand between two slashes of a path.
+func pathSegment(value string, at *field.Path) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	return invalid(at, value, content.IsPathSegmentName(value))
 }
 
 // endpointIP rejects addresses that no other machine could reach by routing.
@@ -113,6 +162,14 @@ func countOrPercent(value intstr.IntOrString, at *field.Path) field.ErrorList {
 		return invalid(at, value, validation.IsValidPercent(value.StrVal))
 	}
 	return nonNegative(value.IntVal, at)
+}
+
+// atMostAll is about a percentage that countOrPercent found to be one.
+func atMostAll(value intstr.IntOrString, at *field.Path) field.ErrorList {
+	if share, err := intstr.GetScaledValueFromIntOrPercent(&value, 100, false); err == nil && value.Type == intstr.String && share > 100 {
+		return field.ErrorList{field.Invalid(at, value, "must not be greater than 100%")}
+	}
+	return nil
 }
 
 // labelSelector validates a selector that must not be empty.
@@ -162,6 +219,14 @@ func set[T any](field **T, value T) {
 	if *field == nil {
 		*field = &value
 	}
+}
+
+// deref is what a pointer points to, or the zero value.
+func deref[T any](p *T) T {
+	if p == nil {
+		p = new(T)
+	}
+	return *p
 }
 
 // fill fills a field that has its zero value.

@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -41,6 +40,13 @@ var services = define(Kind{
 	ValidateUpdate: validateServiceUpdate,
 	ValidateStatus: func(s, _ *corev1.Service) field.ErrorList { return validateServiceStatus(s) },
 	Warnings:       serviceWarnings,
+	StatusWarnings: func(s *corev1.Service) []string {
+		var w []string
+		for i, in := range s.Status.LoadBalancer.Ingress {
+			w = append(w, ipWarnings(in.IP, field.NewPath("status", "loadBalancer", "ingress").Index(i))...)
+		}
+		return w
+	},
 	Fields: func(s *corev1.Service) fields.Set {
 		return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 	},
@@ -94,14 +100,18 @@ func portsCell(ports []corev1.ServicePort) string {
 }
 
 // serviceWarnings are about fields that do nothing or will go.
-func serviceWarnings(s *corev1.Service) []string {
+func serviceWarnings(s, _ *corev1.Service) []string {
 	var w []string
 	spec := field.NewPath("spec")
 	if _, ok := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
 		w = append(w, fmt.Sprintf("annotation %s is deprecated, please use %s instead",
 			corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
 	}
-	if s.Spec.Type == corev1.ServiceTypeClusterIP && s.Spec.ClusterIP == corev1.ClusterIPNone {
+	for i, ip := range s.Spec.ClusterIPs {
+		w = append(w, ipWarnings(ip, spec.Child("clusterIPs").Index(i))...)
+	}
+	headless := s.Spec.Type == corev1.ServiceTypeClusterIP && s.Spec.ClusterIP == corev1.ClusterIPNone
+	if headless {
 		if s.Spec.LoadBalancerIP != "" {
 			w = append(w, "spec.loadBalancerIP is ignored for headless services")
 		}
@@ -112,14 +122,15 @@ func serviceWarnings(s *corev1.Service) []string {
 			w = append(w, "spec.SessionAffinity is ignored for headless services")
 		}
 	}
-	if len(s.Spec.ExternalIPs) > 0 {
-		w = append(w, "spec.externalIPs is deprecated")
+	for i, ip := range s.Spec.ExternalIPs {
+		w = append(w, ipWarnings(ip, spec.Child("externalIPs").Index(i))...)
 	}
+	if len(s.Spec.ExternalIPs) > 0 && !headless && s.Spec.Type != corev1.ServiceTypeExternalName {
+		w = append(w, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+	}
+	w = append(w, ipWarnings(s.Spec.LoadBalancerIP, spec.Child("loadBalancerIP"))...)
 	for i, cidr := range s.Spec.LoadBalancerSourceRanges {
-		at := spec.Child("loadBalancerSourceRanges").Index(i)
-		if len(validation.IsValidCIDRForLegacyField(at, cidr, true, nil)) == 0 {
-			w = append(w, validation.GetWarningsForCIDR(at, cidr)...)
-		}
+		w = append(w, cidrWarnings(cidr, spec.Child("loadBalancerSourceRanges").Index(i))...)
 	}
 	if s.Spec.Type == corev1.ServiceTypeExternalName && len(s.Spec.ExternalIPs) > 0 {
 		w = append(w, `spec.externalIPs is ignored when spec.type is "ExternalName"`)

@@ -266,17 +266,17 @@ func TestServiceStatus(t *testing.T) {
 func TestServiceWarnings(t *testing.T) {
 	s := aService()
 	services.SetDefaults(s)
-	if w := services.Warnings(s); len(w) > 0 {
+	if w := services.Warnings(s, nil); len(w) > 0 {
 		t.Errorf("warnings about an ordinary Service: %q", w)
 	}
 	s.Spec.ExternalIPs, s.Spec.ExternalName = []string{"172.30.0.9"}, "x"
 	s.Spec.TrafficDistribution = ptr("PreferClose")
 	want := []string{
-		"spec.externalIPs is deprecated",
+		"spec.externalIPs is deprecated and may no longer be implemented in some clusters",
 		`spec.externalName is ignored when spec.type is not "ExternalName"`,
 		`spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"`,
 	}
-	if w := services.Warnings(s); !reflect.DeepEqual(w, want) {
+	if w := services.Warnings(s, nil); !reflect.DeepEqual(w, want) {
 		t.Errorf("warnings %q, want %q", w, want)
 	}
 }

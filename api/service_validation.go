@@ -2,7 +2,6 @@ package api
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -208,9 +207,7 @@ func validateServiceStatus(s *corev1.Service) field.ErrorList {
 			continue
 		}
 		errs = append(errs, dnsSubdomain(in.Hostname, at.Child("hostname"))...)
-		if _, err := netip.ParseAddr(in.Hostname); err == nil {
-			errs = append(errs, field.Invalid(at.Child("hostname"), in.Hostname, "must be a DNS name, not an IP address"))
-		}
+		errs = append(errs, notAnAddress(in.Hostname, at.Child("hostname"))...)
 	}
 	return errs
 }

@@ -17,6 +17,11 @@ var Table = []*Kind{
 	replicaSets,
 	leases,
 	endpointSlices,
+	ingresses,
+	ingressClasses,
+	networkPolicies,
+	podDisruptionBudgets,
+	priorityClasses,
 }
 
 // ByResource finds a row by group and plural name, or nil.

@@ -112,6 +112,10 @@ func checkCell(t *testing.T, c Column, cell any) {
 	}
 	switch cell.(type) {
 	case int64:
+	case bool:
+		if c.Type != "boolean" {
+			t.Errorf("column %s of type %s has a cell of type bool", c.Name, c.Type)
+		}
 	case string:
 		if c.Type != "string" {
 			t.Errorf("column %s of type %s has the cell %q", c.Name, c.Type, cell)
@@ -153,7 +157,7 @@ func TestAnyObjectIsJudged(t *testing.T) {
 				k.BeforeUpdate(obj.DeepCopyObject().(Object), old)
 				k.BeforeStatusUpdate(obj.DeepCopyObject().(Object), old)
 				if k.Warnings != nil {
-					k.Warnings(obj)
+					k.Warnings(obj, nil)
 				}
 				k.SelectableFields(obj)
 				if !equality.Semantic.DeepEqual(old, kept) {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,12 +27,14 @@ type own struct {
 	repair   func(have, want api.Object) // want's essential parts into have
 }
 
-// bootstrap makes what must exist in every cluster: four namespaces, and the Service
-// "kubernetes" through which Pods find this server.
+// bootstrap makes what must exist in every cluster: four namespaces, two priority
+// classes, and the Service "kubernetes" through which Pods find this server.
 //
-// Upstream counterpart: pkg/controlplane/controller/{systemnamespaces,kubernetesservice}.
+// Upstream counterpart: pkg/controlplane/controller/{systemnamespaces,kubernetesservice}
+// and pkg/registry/scheduling/rest.
+// Kubernetes: makes the priority classes when it starts, and not again if they are deleted.
 func (h *handlers) bootstrap(ctx context.Context, advertise netip.AddrPort) error {
-	objects := systemNamespaces()
+	objects := append(systemNamespaces(), systemPriorities()...)
 	objects = append(objects, kubernetesService(h.alloc.First(), advertise.Port()))
 	if !advertise.Addr().IsLoopback() { // nobody else could reach that, and validation refuses it
 		objects = append(objects, kubernetesEndpoints(advertise)...)
@@ -102,6 +105,14 @@ func systemNamespaces() []own {
 			resource: corev1.SchemeGroupVersion.WithResource("namespaces"),
 			object:   &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}},
 		})
+	}
+	return objects
+}
+
+func systemPriorities() []own {
+	var objects []own
+	for _, class := range api.SystemPriorityClasses() {
+		objects = append(objects, own{resource: schedulingv1.SchemeGroupVersion.WithResource("priorityclasses"), object: class})
 	}
 	return objects
 }

@@ -45,7 +45,7 @@ func (h *handlers) createObject(c *call, obj api.Object, o writeOptions) error {
 		return err
 	}
 	v, err := h.add(c.ctx(), c.resource, obj, o.dryRun, func(next api.Object) error {
-		c.warnings(next)
+		c.warnings(next, nil)
 		seen := *a
 		seen.Name, seen.Object = next.GetName(), next
 		return admission.Validate(c.ctx(), &seen)
@@ -128,11 +128,15 @@ func generateName(base string) string {
 }
 
 // warnings tells the client what its object does but shouldn't.
-func (c *call) warnings(o api.Object) {
-	if c.kind.Warnings == nil {
-		return
+func (c *call) warnings(next, old api.Object) {
+	var texts []string
+	switch {
+	case c.subresource == "" && c.kind.Warnings != nil:
+		texts = c.kind.Warnings(next, old)
+	case c.subresource == "status" && c.kind.StatusWarnings != nil:
+		texts = c.kind.StatusWarnings(next)
 	}
-	for _, text := range c.kind.Warnings(o) {
+	for _, text := range texts {
 		c.warn(text)
 	}
 }

@@ -30,9 +30,7 @@ type change func(old api.Object) (api.Object, error)
 func (h *handlers) modify(c *call, dryRun bool, f change) (*store.Version, error) {
 	v := c.view
 	v.approve = func(next, old api.Object) error {
-		if c.subresource == "" {
-			c.warnings(next)
-		}
+		c.warnings(next, old)
 		return admission.Validate(c.ctx(), h.admission(c, admission.Update, next, old, dryRun))
 	}
 	return h.succeed(c.ctx(), c.resource, v, c.namespace, c.name, dryRun, func(old api.Object) (api.Object, error) {

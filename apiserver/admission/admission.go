@@ -24,8 +24,9 @@ import (
 var Plugins = []Plugin{
 	{Name: "NamespaceLifecycle", Admit: namespaceLifecycle},
 	{Name: "ServiceAccount", Admit: serviceAccount},
-	{Name: "Priority", Admit: priority},
+	{Name: "Priority", Admit: priority, Validate: oneDefaultPriority},
 	{Name: "DefaultTolerationSeconds", Admit: defaultTolerationSeconds},
+	{Name: "DefaultIngressClass", Admit: defaultIngressClass},
 	// MutatingAdmissionPolicy and MutatingAdmissionWebhook would be here,
 	// ValidatingAdmissionPolicy, ValidatingAdmissionWebhook and ResourceQuota after them.
 }

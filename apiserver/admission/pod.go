@@ -2,7 +2,6 @@ package admission
 
 import (
 	"context"
-	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -31,36 +30,6 @@ func serviceAccount(_ context.Context, a *Attributes) error {
 		pod.Spec.ServiceAccountName = "default"
 	}
 	pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
-	return nil
-}
-
-// systemPriority holds the two classes that exist in every cluster.
-var systemPriority = map[string]int32{
-	"system-cluster-critical": 2000000000,
-	"system-node-critical":    2000001000,
-}
-
-// priority turns a Pod's priority class into a number.
-//
-// Kubernetes: knows the PriorityClasses that are stored.
-func priority(_ context.Context, a *Attributes) error {
-	pod := newPod(a)
-	if pod == nil {
-		return nil
-	}
-	class := pod.Spec.PriorityClassName
-	value, known := systemPriority[class]
-	if class != "" && !known {
-		return forbidden(a, fmt.Errorf("no PriorityClass with name %v was found", class))
-	}
-	if p := pod.Spec.Priority; p != nil && *p != value {
-		return forbidden(a, fmt.Errorf("the integer value of priority (%d) must not be provided in pod spec; "+
-			"priority admission controller computed %d from the given PriorityClass name", *p, value))
-	}
-	pod.Spec.Priority = &value
-	if pod.Spec.PreemptionPolicy == nil {
-		pod.Spec.PreemptionPolicy = new(corev1.PreemptLowerPriority)
-	}
 	return nil
 }
 

@@ -25,7 +25,7 @@ func podKind(t *testing.T) *api.Kind {
 // admitPod is what becomes of a new Pod in the plugins that need no other objects.
 func admitPod(t *testing.T, pod *corev1.Pod) error {
 	t.Helper()
-	a := &Attributes{Operation: Create, Kind: podKind(t), Namespace: "default", Name: "web", Object: pod}
+	a := &Attributes{Operation: Create, Kind: podKind(t), Namespace: "default", Name: "web", Object: pod, Cluster: cluster(api.SystemPriorityClasses())}
 	for _, admit := range []func() error{
 		func() error { return serviceAccount(t.Context(), a) },
 		func() error { return priority(t.Context(), a) },

@@ -79,6 +79,8 @@ var changed = []string{
 	"io.k8s.api.core.v1.Lifecycle.postStart",
 	"io.k8s.api.core.v1.Lifecycle.preStop",
 	"io.k8s.api.core.v1.PersistentVolumeClaimSpec.resources",
+	"io.k8s.api.networking.v1.IngressClassSpec.parameters",
+	"io.k8s.api.networking.v1.IngressStatus.loadBalancer",
 	"io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement.key",
 }
 
