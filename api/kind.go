@@ -16,9 +16,11 @@
 package api
 
 import (
+	"slices"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -137,6 +139,19 @@ func (k *Kind) Version(gv schema.GroupVersion) *Version {
 		}
 	}
 	return nil
+}
+
+// HasSubresource says whether the row lists a subresource.
+func (k *Kind) HasSubresource(name string) bool {
+	return slices.ContainsFunc(k.Subresources, func(s Subresource) bool { return s.Name == name })
+}
+
+// proxySubresource is that of Pods, Services and nodes: every method is passed on.
+func proxySubresource(options string) Subresource {
+	return Subresource{
+		Name: "proxy", GVK: corev1.SchemeGroupVersion.WithKind(options),
+		Verbs: []string{"create", "delete", "get", "patch", "update"},
+	}
 }
 
 // SelectableFields is what field selectors may compare.

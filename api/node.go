@@ -20,6 +20,7 @@ var nodes = define(Kind{
 	Resource:       "nodes",
 	Singular:       "node",
 	ShortNames:     []string{"no"},
+	Subresources:   []Subresource{proxySubresource("NodeProxyOptions")},
 	StatusOnCreate: true, // a node registers itself, addresses and all
 	ValidateName:   apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{

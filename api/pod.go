@@ -24,6 +24,7 @@ var pods = define(Kind{
 		{Name: "exec", GVK: corev1.SchemeGroupVersion.WithKind("PodExecOptions"), Verbs: []string{"create", "get"}},
 		{Name: "log", Verbs: []string{"get"}},
 		{Name: "portforward", GVK: corev1.SchemeGroupVersion.WithKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}},
+		proxySubresource("PodProxyOptions"),
 	},
 	Columns: []Column{
 		nameColumn(),

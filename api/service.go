@@ -19,6 +19,7 @@ var services = define(Kind{
 	ShortNames:     []string{"svc"},
 	Categories:     []string{"all"},
 	Namespaced:     true,
+	Subresources:   []Subresource{proxySubresource("ServiceProxyOptions")},
 	CreateOnUpdate: true,
 	ValidateName:   apivalidation.NameIsDNSLabel, // since v1.36; older servers forbid a digit in front
 	Columns: []Column{

@@ -117,6 +117,10 @@ var (
 	viewVerbs = map[string]verb{
 		"get": (*handlers).get, "update": (*handlers).update, "patch": (*handlers).patch,
 	}
+	proxyVerbs = map[string]verb{
+		"get": (*handlers).proxy, "create": (*handlers).proxy, "update": (*handlers).proxy,
+		"patch": (*handlers).proxy, "delete": (*handlers).proxy, "": (*handlers).proxy,
+	}
 )
 
 // serveResource answers a request for a resource.

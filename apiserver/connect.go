@@ -27,16 +27,29 @@ func connects(resource, subresource string) bool {
 // client asks for an upgrade to SPDY or WebSocket; what is spoken over it afterwards is
 // between the two.
 func (h *handlers) connect(c *call) error {
+	if c.r.Method == http.MethodGet { // which a WebSocket must be: looking is not doing
+		if err := h.authorizeAlso(c, "create"); err != nil {
+			return err
+		}
+	}
 	where, err := h.streamLocation(c)
 	if err != nil {
 		return err
 	}
+	return h.passOn(c, where, h.nodes.transport, false)
+}
+
+// passOn sends the client's request to another server, and back what that answers, over
+// an upgraded connection too. A proxy rewrites what comes back, a stream has to upgrade.
+func (h *handlers) passOn(c *call, where *url.URL, transport http.RoundTripper, proxied bool) error {
 	ctx, cancel := h.untilStop(c.ctx())
 	defer cancel()
 	w := &upgradable{ResponseWriter: c.w, hijacked: func(conn net.Conn) {
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
 	}}
-	proxy.NewUpgradeAwareHandler(where, h.nodes.transport, false, true, responder{h}).ServeHTTP(w, c.r.WithContext(ctx))
+	r := c.r.Clone(ctx)
+	r.Header.Del("Authorization") // what identifies the client is for this server alone
+	proxy.NewUpgradeAwareHandler(where, transport, proxied, !proxied, responder{h}).ServeHTTP(w, r)
 	return nil
 }
 
@@ -73,7 +86,7 @@ func (u *upgradable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // streamLocation is the kubelet's path for the call.
 func (h *handlers) streamLocation(c *call) (*url.URL, error) {
-	pod, err := h.pod(c)
+	pod, err := h.pod(c, c.name)
 	if err != nil {
 		return nil, err
 	}
@@ -103,8 +116,8 @@ func (h *handlers) streamLocation(c *call) (*url.URL, error) {
 	return where, nil
 }
 
-func (h *handlers) pod(c *call) (*corev1.Pod, error) {
-	v, err := c.objects.Get(c.ctx(), c.namespace, c.name, false)
+func (h *handlers) pod(c *call, name string) (*corev1.Pod, error) {
+	v, err := c.objects.Get(c.ctx(), c.namespace, name, false)
 	if err != nil {
 		return nil, err
 	}

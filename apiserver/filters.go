@@ -92,6 +92,21 @@ func (h *handlers) authorize(next http.Handler) http.Handler {
 	})
 }
 
+// authorizeAlso asks whether the user may do something else to the call's resource than what
+// it was asked for.
+func (h *handlers) authorizeAlso(c *call, verb string) error {
+	a := *attributes(c.r)
+	a.Verb = verb
+	allowed, reason, err := h.authz.Authorize(c.ctx(), a)
+	switch {
+	case err != nil:
+		return fmt.Errorf("authorize: %w", err)
+	case !allowed:
+		return errForbidden(&a, reason)
+	}
+	return nil
+}
+
 // errForbidden says what was not allowed, in upstream's words.
 func errForbidden(a *auth.Attributes, reason string) error {
 	if reason != "" {

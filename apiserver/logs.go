@@ -13,7 +13,7 @@ import (
 
 // logs streams a container's log from its node.
 func (h *handlers) logs(c *call) error {
-	pod, err := h.pod(c)
+	pod, err := h.pod(c, c.name)
 	if err != nil {
 		return err
 	}

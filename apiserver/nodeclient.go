@@ -26,6 +26,7 @@ type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 type nodeClient struct {
 	nodes     *store.Collection
 	transport *http.Transport
+	toPods    *http.Transport // for proxies to Pods, Services and other ports of nodes
 }
 
 func newNodeClient(nodes *store.Collection, ca *pki.CA, pair pki.Pair, dial dialer) (*nodeClient, error) {
@@ -37,7 +38,14 @@ func newNodeClient(nodes *store.Collection, ca *pki.CA, pair pki.Pair, dial dial
 		}
 		config.Certificates = []tls.Certificate{cert}
 	}
-	return &nodeClient{nodes, &http.Transport{DialContext: dial, TLSClientConfig: config, MaxIdleConnsPerHost: 4}}, nil
+	agents := &http.Transport{DialContext: dial, TLSClientConfig: config, MaxIdleConnsPerHost: 4}
+	return &nodeClient{nodes, agents, podTransport(dial)}, nil
+}
+
+// close ends the connections that nobody uses.
+func (n *nodeClient) close() {
+	n.transport.CloseIdleConnections()
+	n.toPods.CloseIdleConnections()
 }
 
 // location is the base URL of a node's agent: its InternalIP, so that nobody has to

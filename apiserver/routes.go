@@ -40,9 +40,11 @@ func (h *handlers) routes() http.Handler {
 		r.Handle(prefix+"/namespaces/{namespace}/{resource}", serve)
 		r.Handle(prefix+"/namespaces/{namespace}/{resource}/{name}", serve)
 		r.Handle(prefix+"/namespaces/{namespace}/{resource}/{name}/{subresource}", serve)
+		r.Handle(prefix+"/namespaces/{namespace}/{resource}/{name}/{subresource:proxy}/{rest:.*}", serve)
 		r.Handle(prefix+"/{resource}", serve)
 		r.Handle(prefix+"/{resource}/{name}", serve)
 		r.Handle(prefix+"/{resource}/{name}/{subresource}", serve)
+		r.Handle(prefix+"/{resource}/{name}/{subresource:proxy}/{rest:.*}", serve)
 	}
 	return h.record(h.authenticate(r))
 }

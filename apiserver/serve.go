@@ -90,5 +90,5 @@ func (s *Server) shutdown(server *http.Server, h *handlers, grace time.Duration)
 	_ = server.Close()
 	<-idle
 	<-told
-	h.nodes.transport.CloseIdleConnections()
+	h.nodes.close()
 }

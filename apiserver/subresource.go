@@ -17,8 +17,6 @@ import (
 // subresource sets the call's view and returns what can be done through it, false if
 // the kind has no such subresource. The table of kinds says which has status and
 // scale; the rest is a line here and the kind's row in api/.
-//
-// Proxies to nodes, Pods and Services ("proxy") belong beside the streams of a Pod.
 func (h *handlers) subresource(c *call) (map[string]verb, bool) {
 	resource := c.version.GroupVersion().WithResource(c.kind.Resource)
 	core := resource.Group == "" && resource.Version == "v1"
@@ -38,6 +36,8 @@ func (h *handlers) subresource(c *call) (map[string]verb, bool) {
 		return map[string]verb{"get": (*handlers).logs}, true
 	case core && connects(c.kind.Resource, c.subresource):
 		return map[string]verb{"get": (*handlers).connect, "create": (*handlers).connect}, true
+	case core && c.subresource == "proxy" && c.kind.HasSubresource("proxy"):
+		return proxyVerbs, true
 	}
 	return nil, false
 }

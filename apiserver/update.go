@@ -53,14 +53,8 @@ func (h *handlers) createInstead(c *call, body api.Object, o writeOptions) error
 // createAt makes an object by a verb that usually changes one; the user must be allowed
 // to create, too.
 func (h *handlers) createAt(c *call, obj api.Object, o writeOptions) error {
-	a := *attributes(c.r)
-	a.Verb = "create"
-	allowed, reason, err := h.authz.Authorize(c.ctx(), a)
-	switch {
-	case err != nil:
-		return fmt.Errorf("authorize: %w", err)
-	case !allowed:
-		return errForbidden(&a, reason)
+	if err := h.authorizeAlso(c, "create"); err != nil {
+		return err
 	}
 	obj.SetResourceVersion("")
 	return h.createObject(c, obj, o)
