@@ -61,9 +61,15 @@ func (h *handlers) proxy(c *call) error {
 	}
 	where.Scheme = scheme
 	if rest, ok := mux.Vars(c.r)["rest"]; ok {
-		where.Path, where.RawPath = "/"+unescape(rest), "/"+rest
+		to := behindProxy(rest)
+		where.Path, where.RawPath = to.Path, to.RawPath
 	}
 	return h.passOn(c, where, transport, true)
+}
+
+// behindProxy is the path that a request goes on with, given its escaped remainder.
+func behindProxy(rest string) *url.URL {
+	return &url.URL{Path: "/" + unescape(rest), RawPath: "/" + rest}
 }
 
 // podLocation is the Pod's address, with its first declared port if none is asked for.

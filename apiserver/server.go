@@ -81,13 +81,14 @@ type Server struct {
 	log   *slog.Logger
 	alloc *alloc.Allocator
 	tls   *tls.Config
+	dial  dialer // to nodes and Pods
 	stall time.Duration
 	ready chan struct{}
 }
 
 // New checks the configuration. It starts nothing.
 func New(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, log: cfg.Log, stall: stallTimeout, ready: make(chan struct{})}
+	s := &Server{cfg: cfg, log: cfg.Log, dial: cfg.Host.Dial, stall: stallTimeout, ready: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -220,7 +221,7 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 	}
 	h.health = newHealth(objects.Ping, objects.Ready(), started, h.stopping, s.log)
 	var err error
-	h.nodes, err = newNodeClient(h.core("nodes").objects, s.cfg.CA, s.cfg.KubeletClient, s.cfg.Host.Dial)
+	h.nodes, err = newNodeClient(h.core("nodes").objects, s.cfg.CA, s.cfg.KubeletClient, s.dial)
 	return h, err
 }
 

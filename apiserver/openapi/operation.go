@@ -95,7 +95,7 @@ func (v verb) describe(kind string, t target) string {
 		noun = article(kind) + kind
 	}
 	if t.connect {
-		return fmt.Sprintf("connect %s requests to %s of %s", v.method, t.sub, kind)
+		return fmt.Sprintf("connect %s requests to %s of %s", v.method, strings.TrimSuffix(t.sub, "WithPath"), kind)
 	}
 	if t.sub == "" {
 		return fmt.Sprintf(v.says, noun)

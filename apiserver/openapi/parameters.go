@@ -15,6 +15,7 @@ func pathParameters(path, kind string) []spec.Parameter {
 	for _, v := range []struct{ name, description string }{
 		{"name", "name of the " + kind},
 		{"namespace", "namespace of the " + kind},
+		{"path", "path to the resource"},
 	} {
 		if strings.Contains(path, "{"+v.name+"}") {
 			p := parameter("path", v.name, "string", v.description)

@@ -90,6 +90,9 @@ func (p *paths) addSubresource(path string, s api.Subresource) error {
 	switch {
 	case s.Name == "log":
 		t.options, t.answer = reflect.TypeFor[corev1.PodLogOptions](), reflect.TypeFor[string]()
+	case s.Name == "proxy":
+		p.addProxy(path, t)
+		return nil
 	case strings.HasSuffix(t.gvk.Kind, "Options"): // exec, portforward, …: query parameters and a stream
 		t.options, t.body, t.answer = t.body, nil, reflect.TypeFor[string]()
 		t.connect = true
@@ -100,9 +103,22 @@ func (p *paths) addSubresource(path string, s api.Subresource) error {
 	return nil
 }
 
-// add puts an operation at its path and method.
-func (p *paths) add(path, name string, t target) {
-	v := verbs[name]
+// addProxy adds the operations that pass everything on, by any method, with a path behind
+// them or without.
+func (p *paths) addProxy(path string, t target) {
+	t.options, t.body, t.answer, t.connect = t.body, nil, reflect.TypeFor[string](), true
+	for _, path := range []string{path, path + "/{path}"} {
+		for _, method := range []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"} {
+			p.addVerb(path, verb{method: method, codes: []int{200}}, t)
+		}
+		t.sub += "WithPath"
+	}
+}
+
+// add puts the operation of a verb at its path.
+func (p *paths) add(path, name string, t target) { p.addVerb(path, verbs[name], t) }
+
+func (p *paths) addVerb(path string, v verb, t target) {
 	t.everywhere = p.kind.Namespaced && !strings.Contains(path, "{namespace}")
 	item, known := p.items[path]
 	if !known {
@@ -120,6 +136,10 @@ func (p *paths) add(path, name string, t target) {
 		item.Patch = op
 	case "DELETE":
 		item.Delete = op
+	case "HEAD":
+		item.Head = op
+	case "OPTIONS":
+		item.Options = op
 	}
 	p.items[path] = item
 }
