@@ -14,21 +14,33 @@ func metaOf(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Namespace: "default", UID: "1", ResourceVersion: "1"}
 }
 
+// metaCluster is the same without a namespace.
+func metaCluster(name string) metav1.ObjectMeta {
+	m := metaOf(name)
+	m.Namespace = ""
+	return m
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // wantErrors compares a list of errors with their texts, in any order.
 func wantErrors(t *testing.T, got field.ErrorList, want ...string) {
 	t.Helper()
-	var texts []string
-	for _, e := range got {
-		texts = append(texts, e.Error())
-	}
-	slices.Sort(texts)
-	slices.Sort(want)
-	if !slices.Equal(texts, want) {
-		t.Errorf("errors:\n\t%s\nwant:\n\t%s", strings.Join(texts, "\n\t"), strings.Join(want, "\n\t"))
+	have, want := sorted(texts(got)), sorted(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("errors:\n\t%s\nwant:\n\t%s", strings.Join(have, "\n\t"), strings.Join(want, "\n\t"))
 	}
 }
+
+func texts(errs field.ErrorList) []string {
+	var texts []string
+	for _, e := range errs {
+		texts = append(texts, e.Error())
+	}
+	return texts
+}
+
+func sorted(texts []string) []string { return slices.Sorted(slices.Values(texts)) }
 
 // invalidCase is an object with something wrong in it.
 type invalidCase[T any] struct {

@@ -59,9 +59,10 @@ type Kind struct {
 	Scale  *Scale           // nil: no /scale
 
 	Default        func(Object)
-	PrepareCreate  func(Object)          // before validation; status is already reset
-	PrepareUpdate  func(new, old Object) // before validation; status is already the old one
-	PrepareStatus  func(new, old Object) // before validation of /status; all but status and metadata is the old one
+	Requester      func(Object, Requester) // notes who creates it; nil: it doesn't matter
+	PrepareCreate  func(Object)            // before validation; status is already reset
+	PrepareUpdate  func(new, old Object)   // before validation; status is already the old one
+	PrepareStatus  func(new, old Object)   // before validation of /status; all but status and metadata is the old one
 	Validate       func(Object) field.ErrorList
 	ValidateUpdate func(new, old Object) field.ErrorList
 	ValidateStatus func(new, old Object) field.ErrorList
@@ -105,6 +106,20 @@ type Subresource struct {
 	Name  string                  // "log"
 	GVK   schema.GroupVersionKind // what its body is, e.g. v1 Binding, policy/v1 Eviction; the parent's kind if empty
 	Verbs []string                // "create", "get", …
+	Part  *Part                   // set where it is a way to write a part of the object, as /status is
+}
+
+// Part is what may be written through a subresource, and how.
+type Part struct {
+	Prepare  func(next, old Object) // undoes what else the client changed
+	Validate func(next, old Object) field.ErrorList
+}
+
+// Requester is who creates an object.
+type Requester struct {
+	Name, UID string
+	Groups    []string
+	Extra     map[string][]string
 }
 
 // Scale maps a kind to autoscaling/v1's Scale and back.

@@ -110,6 +110,15 @@ func (k *Kind) BeforeStatusUpdate(obj, old Object) field.ErrorList {
 	return errs
 }
 
+// BeforePartUpdate is BeforeUpdate for a subresource that writes a part of the object.
+func (k *Kind) BeforePartUpdate(p *Part, obj, old Object) field.ErrorList {
+	k.SetDefaults(obj)
+	k.keepMetadata(obj, old)
+	p.Prepare(obj, old.DeepCopyObject().(Object))
+	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))
+	return append(errs, p.Validate(obj, old)...)
+}
+
 // SetDefaults fills in what the client left out. It is idempotent.
 func (k *Kind) SetDefaults(obj Object) {
 	if k.Default != nil {

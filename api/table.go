@@ -15,6 +15,7 @@ var Table = []*Kind{
 	selfSubjectReviews,
 	deployments,
 	replicaSets,
+	certificateSigningRequests,
 	leases,
 	endpointSlices,
 	ingresses,

@@ -20,7 +20,11 @@ import (
 func (h *handlers) subresource(c *call) (map[string]verb, bool) {
 	resource := c.version.GroupVersion().WithResource(c.kind.Resource)
 	core := resource.Group == "" && resource.Version == "v1"
+	part := partOf(c.kind, c.subresource)
 	switch {
+	case part != nil:
+		c.view = partView(c.resource, c.subresource, part)
+		return viewVerbs, true
 	case c.subresource == "status" && c.kind.Status != nil:
 		c.view = statusView(c.resource)
 		return viewVerbs, true
@@ -47,6 +51,24 @@ func statusView(res *resource) view {
 	v := wholeView(res, "status")
 	v.merge = func(next, _ api.Object) api.Object { return next }
 	v.check = res.kind.BeforeStatusUpdate
+	return v
+}
+
+// partOf is the part of the object that the subresource writes, nil if it is none such.
+func partOf(k *api.Kind, subresource string) *api.Part {
+	for _, s := range k.Subresources {
+		if s.Name == subresource {
+			return s.Part
+		}
+	}
+	return nil
+}
+
+// partView is a statusView for another part of the object.
+func partView(res *resource, subresource string, part *api.Part) view {
+	v := wholeView(res, subresource)
+	v.merge = func(next, _ api.Object) api.Object { return next }
+	v.check = func(next, old api.Object) field.ErrorList { return res.kind.BeforePartUpdate(part, next, old) }
 	return v
 }
 

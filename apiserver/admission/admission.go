@@ -26,6 +26,9 @@ var Plugins = []Plugin{
 	{Name: "ServiceAccount", Admit: serviceAccount},
 	{Name: "Priority", Admit: priority, Validate: oneDefaultPriority},
 	{Name: "DefaultTolerationSeconds", Admit: defaultTolerationSeconds},
+	{Name: "CertificateApproval", Validate: certificateApproval},
+	{Name: "CertificateSigning", Validate: certificateSigning},
+	{Name: "CertificateSubjectRestriction", Validate: certificateSubjectRestriction},
 	{Name: "DefaultIngressClass", Admit: defaultIngressClass},
 	// MutatingAdmissionPolicy and MutatingAdmissionWebhook would be here,
 	// ValidatingAdmissionPolicy, ValidatingAdmissionWebhook and ResourceQuota after them.
@@ -63,6 +66,7 @@ type Attributes struct {
 	User        *auth.User
 	DryRun      bool
 	Cluster     Cluster
+	Authorizer  auth.Authorizer // for plugins that ask what else the user may
 	Warn        func(text string)
 }
 
