@@ -45,7 +45,7 @@ func TestFromAnotherModule(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.Count(string(out), "\n--- PASS") != 3 {
+			if strings.Count(string(out), "\n--- PASS") != 4 {
 				t.Fatal("not all of its tests ran")
 			}
 		})
