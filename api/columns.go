@@ -66,6 +66,13 @@ func ageColumn() Column {
 	return c
 }
 
+// createdColumn is the second of two where a kind has no columns of its own.
+func createdColumn() Column {
+	c := Column{Cell: func(o Object) any { return o.GetCreationTimestamp().UTC().Format(time.RFC3339) }}
+	c.Name, c.Type, c.Description = "Created At", "date", doc(metav1.ObjectMeta{}, "creationTimestamp")
+	return c
+}
+
 // since is a time's age as kubectl writes it: "5m", "3d4h".
 func since(t time.Time) string {
 	if t.IsZero() {

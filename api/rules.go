@@ -76,6 +76,14 @@ func oneOf[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
 	return nil
 }
 
+// only requires one of the allowed values, where none at all is just another wrong one.
+func only[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
+	if !slices.Contains(allowed, value) {
+		return field.ErrorList{field.NotSupported(at, value, allowed)}
+	}
+	return nil
+}
+
 // unique reports a value that seen already has, and remembers it.
 func unique[T comparable](value T, seen sets.Set[T], at *field.Path) field.ErrorList {
 	if seen.Has(value) {

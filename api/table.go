@@ -23,6 +23,10 @@ var Table = []*Kind{
 	networkPolicies,
 	podDisruptionBudgets,
 	priorityClasses,
+	clusterRoleBindings,
+	clusterRoles,
+	roleBindings,
+	roles,
 }
 
 // ByResource finds a row by group and plural name, or nil.
