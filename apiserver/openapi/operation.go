@@ -64,7 +64,7 @@ func (p *paths) operation(v verb, t target) *spec.Operation {
 	op := &spec.Operation{OperationProps: spec.OperationProps{
 		ID:          p.operationID(v, t),
 		Description: v.describe(p.v.Kind, t),
-		Tags:        []string{strings.ToLower(groupName(p.v.Group) + "_" + p.v.Version)},
+		Tags:        []string{uncapped(groupName(p.v.Group)) + "_" + p.v.Version},
 		Schemes:     []string{"https"},
 		Consumes:    []string{"*/*"},
 		Produces:    encodings,
@@ -184,13 +184,17 @@ func (p *paths) operationID(v verb, t target) string {
 	return id
 }
 
-// groupName is a group's short name in identifiers: "Discovery" for discovery.k8s.io.
+// groupName is a group's short name in identifiers: "RbacAuthorization" for
+// rbac.authorization.k8s.io.
 func groupName(group string) string {
 	if group == "" {
 		return "Core"
 	}
-	first, _, _ := strings.Cut(group, ".")
-	return title(first)
+	name := ""
+	for part := range strings.SplitSeq(strings.TrimSuffix(group, ".k8s.io"), ".") {
+		name += title(part)
+	}
+	return name
 }
 
 func title(s string) string {
@@ -199,3 +203,5 @@ func title(s string) string {
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
 }
+
+func uncapped(s string) string { return strings.ToLower(s[:1]) + s[1:] }

@@ -108,7 +108,7 @@ func (s *Store) apply(events []*clientv3.Event) {
 	var of *Collection
 	publish := func() {
 		if len(changes) > 0 {
-			of.feed.Load().append(of.cache.apply(changes), now)
+			of.feed.Load().append(of.observed(of.cache.apply(changes)), now)
 		}
 		changes = changes[:0]
 	}
@@ -184,6 +184,7 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 	s.claims.become(&held)
 	for c, loaded := range states {
 		c.cache.replace(loaded, revision)
+		c.replaced(loaded)
 		// What happened since the last load is not known: watchers must list again.
 		c.feed.Swap(newFeed(revision)).close(apierrors.NewResourceExpired("the history of changes was interrupted: list again"))
 	}

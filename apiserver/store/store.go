@@ -118,6 +118,9 @@ func (s *Store) WaitFor(ctx context.Context, revision int64) error {
 	return s.clock.wait(ctx, revision, s.nudge)
 }
 
+// Current returns when the caches, and who observes them, are as new as etcd is now.
+func (s *Store) Current(ctx context.Context) error { return s.current(ctx) }
+
 // Ping asks whether etcd answers and the caches follow it.
 func (s *Store) Ping(ctx context.Context) error {
 	select {
@@ -141,8 +144,9 @@ type Collection struct {
 	prefix string // of its keys, below the store's
 	codec  codec
 
-	cache cache
-	feed  atomic.Pointer[feed] // another one after a gap in the history
+	cache     cache
+	feed      atomic.Pointer[feed] // another one after a gap in the history
+	observers []Observer
 }
 
 // Len is the number of objects.
