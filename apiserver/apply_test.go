@@ -298,6 +298,9 @@ func example(t *testing.T, resource string, gvk schema.GroupVersionKind, name, n
 		"ingresses":      `{"spec":{"defaultBackend":{"service":{"name":"web","port":{"number":80}}}}}`,
 		"ingressclasses": `{"spec":{"controller":"example.com/x"}}`,
 		"leases":         `{"spec":{"holderIdentity":"me"}}`,
+		"rolebindings":   `{"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"x"}}`,
+
+		"clusterrolebindings": `{"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"x"}}`,
 
 		"certificatesigningrequests": `{"spec":{"request":"` + base64.StdEncoding.EncodeToString(requestFor(t, pki.Request{User: "x"})) +
 			`","signerName":"example.com/s","usages":["client auth"]}}`,
