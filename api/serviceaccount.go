@@ -1,6 +1,7 @@
 package api
 
 import (
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 )
@@ -12,6 +13,9 @@ var serviceAccounts = define(Kind{
 	ShortNames:   []string{"sa"},
 	Namespaced:   true,
 	ValidateName: apivalidation.NameIsDNSSubdomain,
+	Subresources: []Subresource{
+		{Name: "token", GVK: authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"), Verbs: []string{"create"}},
+	},
 	Columns: []Column{
 		nameColumn(),
 		column("Secrets", doc(corev1.ServiceAccount{}, "secrets"), func(s *corev1.ServiceAccount) any { return int64(len(s.Secrets)) }),

@@ -13,6 +13,7 @@ var Table = []*Kind{
 	serviceAccounts,
 	services,
 	selfSubjectReviews,
+	tokenReviews,
 	deployments,
 	replicaSets,
 	certificateSigningRequests,

@@ -27,8 +27,10 @@ type handlers struct {
 	owners    *owners.Tracker
 	nodes     *nodeClient
 
-	authn auth.Authenticator
-	authz auth.Authorizer
+	authn  auth.Authenticator
+	tokens auth.Tokens
+	issuer *auth.Issuer // of ServiceAccounts' tokens
+	authz  auth.Authorizer
 
 	health   *health
 	metrics  *metrics

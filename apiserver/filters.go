@@ -69,7 +69,8 @@ func (h *handlers) authenticate(next http.Handler) http.Handler {
 	})
 }
 
-// authorize asks whether the user may do what the route found the request to be.
+// authorize asks whether the user, or whom he impersonates, may do what the route found
+// the request to be.
 //
 // Kubernetes: an anonymous request that isn't allowed is a 403 there, and a 401 only
 // with --anonymous-auth=false. Here nothing but health is open to anybody, and 401
@@ -78,6 +79,12 @@ func (h *handlers) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := attributes(r)
 		describe(a, r)
+		user, err := h.impersonated(r, a)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		a.User = user
 		allowed, reason, err := h.authz.Authorize(r.Context(), *a)
 		switch {
 		case err != nil:

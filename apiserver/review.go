@@ -23,6 +23,7 @@ import (
 // answers fill in what is asked.
 var answers = map[schema.GroupResource]answer{
 	{Group: authenticationv1.GroupName, Resource: "selfsubjectreviews"}: (*handlers).selfSubjectReview,
+	{Group: authenticationv1.GroupName, Resource: "tokenreviews"}:       (*handlers).tokenReview,
 }
 
 // answer gives back the question, which it may change, with its answer.

@@ -30,6 +30,7 @@ func (h *handlers) routes() http.Handler {
 	r.Handle("/metrics", h.metrics.handler()).Methods(http.MethodGet)
 	discovery.Register(r, h.kinds, h.advertise)
 	openapi.Register(r, h.kinds, Version)
+	h.issuer.Register(r, h.advertise)
 
 	serve := h.handle(h.serveResource)
 	for _, prefix := range []string{"/api/{version}", "/apis/{group}/{version}"} {

@@ -19,6 +19,7 @@ package apiserver
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -54,11 +55,15 @@ type Config struct {
 	Listeners []net.Listener `mapstructure:"-"` // further ones; the server closes them
 	Kinds     []*api.Kind    `mapstructure:"-"` // nil: api.Table
 
+	ServiceAccountIssuer string        `mapstructure:"service-account-issuer"` // who signs tokens; empty: auth.DefaultIssuer
+	APIAudiences         []string      `mapstructure:"api-audiences"`          // whom tokens for this server are for; empty: the issuer
+	ServiceAccountKey    crypto.Signer `mapstructure:"-"`                      // signs tokens; nil: one that lives as long as the server
+
 	CA            *pki.CA  `mapstructure:"-"` // whose certificates identify clients and nodes
 	Serving       pki.Pair `mapstructure:"-"` // shown to clients
 	KubeletClient pki.Pair `mapstructure:"-"` // shown to nodes
 
-	Authenticators []auth.Authenticator `mapstructure:"-"` // asked after client certificates
+	Authenticators []auth.Authenticator `mapstructure:"-"` // asked after client certificates and tokens
 	Authorizer     auth.Authorizer      `mapstructure:"-"` // nil: auth.Authenticated
 
 	Log *slog.Logger `mapstructure:"-"`
@@ -110,6 +115,13 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.CA == nil {
 		return nil, fmt.Errorf("the API server needs a CA that its clients' certificates are checked against")
+	}
+	if cfg.ServiceAccountKey == nil {
+		key, err := pki.NewSigningKey()
+		if err != nil {
+			return nil, err
+		}
+		s.cfg.ServiceAccountKey = key
 	}
 	cert, err := cfg.Serving.TLS()
 	if err != nil {
@@ -211,7 +223,6 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 		advertise: advertise.String(),
 		alloc:     s.alloc,
 		owners:    owners.New(),
-		authn:     append(auth.Chain{auth.NewCertificates(s.cfg.CA.Pool())}, s.cfg.Authenticators...),
 		authz:     s.cfg.Authorizer,
 		metrics:   newMetrics(),
 		started:   started,
@@ -221,6 +232,14 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 	}
 	h.health = newHealth(objects.Ping, objects.Ready(), started, h.stopping, s.log)
 	var err error
+	h.issuer, err = auth.NewIssuer(s.cfg.ServiceAccountIssuer, s.cfg.APIAudiences, s.cfg.ServiceAccountKey, h)
+	if err != nil {
+		return nil, err
+	}
+	h.tokens = auth.Tokens{Audiences: h.issuer.Audiences, Sorts: []auth.TokenAuthenticator{
+		h.issuer, auth.BootstrapTokens{Audiences: h.issuer.Audiences, Objects: h},
+	}}
+	h.authn = append(auth.Chain{auth.NewCertificates(s.cfg.CA.Pool()), h.tokens}, s.cfg.Authenticators...)
 	h.nodes, err = newNodeClient(h.core("nodes").objects, s.cfg.CA, s.cfg.KubeletClient, s.dial)
 	return h, err
 }

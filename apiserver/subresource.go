@@ -38,6 +38,8 @@ func (h *handlers) subresource(c *call) (map[string]verb, bool) {
 		return map[string]verb{"create": (*handlers).bind}, true
 	case core && c.kind.Resource == "pods" && c.subresource == "log":
 		return map[string]verb{"get": (*handlers).logs}, true
+	case core && c.kind.Resource == "serviceaccounts" && c.subresource == "token":
+		return map[string]verb{"create": (*handlers).token}, true
 	case core && connects(c.kind.Resource, c.subresource):
 		return map[string]verb{"get": (*handlers).connect, "create": (*handlers).connect}, true
 	case core && c.subresource == "proxy" && c.kind.HasSubresource("proxy"):

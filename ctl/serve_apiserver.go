@@ -59,6 +59,9 @@ func (c *apiServerConfig) complete() error {
 	if c.CA, err = pki.LoadOrCreateCA(c.PKIDir, "orrery-ca"); err != nil {
 		return err
 	}
+	if c.ServiceAccountKey, err = pki.LoadOrCreateSigningKey(c.PKIDir); err != nil {
+		return err
+	}
 	request, err := c.servingRequest(advertise.Addr())
 	if err != nil {
 		return err

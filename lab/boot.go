@@ -125,6 +125,9 @@ func (c *cluster) startAPIServer(ctx context.Context, l *Lab) error {
 	cfg.AdvertiseAddress = apiAddress.String()
 	cfg.Etcd.DataDir, cfg.Etcd.UnsafeNoFsync = c.path("etcd"), c.config.NoFsync
 	cfg.CA, cfg.Serving, cfg.KubeletClient = c.ca, serving, kubelet
+	if cfg.ServiceAccountKey, err = pki.LoadOrCreateSigningKey(c.path("pki")); err != nil {
+		return err
+	}
 	cfg.Log = l.log.With("component", "apiserver")
 	server, err := apiserver.New(cfg)
 	if err != nil {

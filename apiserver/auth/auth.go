@@ -4,8 +4,9 @@
 // Upstream counterpart: k8s.io/apiserver/pkg/authentication and .../authorization.
 // An Authenticator turns a request into a User, an Authorizer turns a User and what
 // is asked for into yes or no. The API server asks them in that order, before any
-// handler runs. Left out so far: bearer tokens, impersonation and RBAC; each is one
-// more implementation of these two interfaces.
+// handler runs. Users are known by client certificates (x509.go), by the tokens of
+// ServiceAccounts (jwt.go, serviceaccount.go) and by bootstrap tokens (bootstrap.go).
+// Left out: OpenID providers, webhooks, tokens from files and proxies that name users.
 package auth
 
 import (
