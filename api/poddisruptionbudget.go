@@ -2,6 +2,7 @@ package api
 
 import (
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -42,6 +43,18 @@ var podDisruptionBudgets = define(Kind{
 		return append(errs, nonNegative(s.ExpectedPods, at.Child("expectedPods"))...)
 	},
 })
+
+// SetDisruptionAllowed says in the conditions whether another Pod may be evicted.
+func SetDisruptionAllowed(b *policyv1.PodDisruptionBudget) {
+	c := metav1.Condition{
+		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.InsufficientPodsReason,
+		ObservedGeneration: b.Status.ObservedGeneration,
+	}
+	if b.Status.DisruptionsAllowed > 0 {
+		c.Status, c.Reason = metav1.ConditionTrue, policyv1.SufficientPodsReason
+	}
+	meta.SetStatusCondition(&b.Status.Conditions, c)
+}
 
 func boundCell(bound *intstr.IntOrString) string {
 	if bound == nil {

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -56,22 +57,28 @@ func success(c *call, o api.Object) *metav1.Status {
 	}
 }
 
-// drop deletes an object or starts its deletion. gone says which.
+// drop deletes an object, if admission lets it go.
 func (h *handlers) drop(c *call, namespace, name string, o *metav1.DeleteOptions) (v *store.Version, gone bool, err error) {
-	dryRun := len(o.DryRun) > 0
-	v, err = h.commit(c.ctx(), c.resource, namespace, name, dryRun, func(current *store.Version, _ alloc.Taken) (store.Write, error) {
+	return h.end(c.ctx(), c.resource, namespace, name, o, func(old api.Object) error {
+		return h.admitDelete(c, old, len(o.DryRun) > 0)
+	})
+}
+
+// end deletes an object that approve lets go, or starts its deletion. gone says which.
+func (h *handlers) end(ctx context.Context, res *resource, namespace, name string, o *metav1.DeleteOptions, approve func(old api.Object) error) (v *store.Version, gone bool, err error) {
+	v, err = h.commit(ctx, res, namespace, name, len(o.DryRun) > 0, func(current *store.Version, _ alloc.Taken) (store.Write, error) {
 		if current == nil {
-			return store.Write{}, apierrors.NewNotFound(c.kind.GroupResource(), name)
+			return store.Write{}, apierrors.NewNotFound(res.kind.GroupResource(), name)
 		}
-		if err := h.admitDelete(c, current.Object, dryRun); err != nil {
+		if err := approve(current.Object); err != nil {
 			return store.Write{}, err
 		}
-		next, err := succession(c.kind, current.Object, o, time.Now())
+		next, err := succession(res.kind, current.Object, o, time.Now())
 		gone = err == nil && next == nil
 		if err != nil || gone {
 			return remove(current.Object), err
 		}
-		return store.Write{Object: next, TTL: c.kind.TTL}, nil
+		return store.Write{Object: next, TTL: res.kind.TTL}, nil
 	})
 	return v, gone, err
 }

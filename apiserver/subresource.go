@@ -36,6 +36,8 @@ func (h *handlers) subresource(c *call) (map[string]verb, bool) {
 		return map[string]verb{"update": (*handlers).update}, true
 	case core && c.kind.Resource == "pods" && c.subresource == "binding":
 		return map[string]verb{"create": (*handlers).bind}, true
+	case core && c.kind.Resource == "pods" && c.subresource == "eviction":
+		return map[string]verb{"create": (*handlers).evict}, true
 	case core && c.kind.Resource == "pods" && c.subresource == "log":
 		return map[string]verb{"get": (*handlers).logs}, true
 	case core && c.kind.Resource == "serviceaccounts" && c.subresource == "token":
