@@ -120,6 +120,12 @@ func conditionsOf(c *certificateRequest, t certificatesv1.RequestConditionType) 
 	return found
 }
 
+// CertificateRequestIs says whether a request has a condition: it is Approved, Denied
+// or Failed.
+func CertificateRequestIs(c *certificatesv1.CertificateSigningRequest, t certificatesv1.RequestConditionType) bool {
+	return len(conditionsOf(c, t)) > 0
+}
+
 func requestedDuration(c *certificateRequest) string {
 	if c.Spec.ExpirationSeconds == nil {
 		return none
@@ -131,12 +137,12 @@ func requestedDuration(c *certificateRequest) string {
 func certificateState(c *certificateRequest) string {
 	state := "Pending"
 	switch {
-	case len(conditionsOf(c, certificatesv1.CertificateDenied)) > 0:
+	case CertificateRequestIs(c, certificatesv1.CertificateDenied):
 		state = "Denied"
-	case len(conditionsOf(c, certificatesv1.CertificateApproved)) > 0:
+	case CertificateRequestIs(c, certificatesv1.CertificateApproved):
 		state = "Approved"
 	}
-	if len(conditionsOf(c, certificatesv1.CertificateFailed)) > 0 {
+	if CertificateRequestIs(c, certificatesv1.CertificateFailed) {
 		state += ",Failed"
 	}
 	if len(c.Status.Certificate) > 0 {

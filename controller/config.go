@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"orrery.example.org/controller/nodeipam"
+	"orrery.example.org/pki"
 )
 
 // Config is the controller manager's configuration. The zero value of a field means
@@ -35,6 +36,17 @@ type Config struct {
 	NodeMonitorGracePeriod time.Duration `mapstructure:"node-monitor-grace-period"`
 	NodeStartupGracePeriod time.Duration `mapstructure:"node-startup-grace-period"`
 
+	// ClusterSigningCertFile and ClusterSigningKeyFile are the CA that signs the
+	// certificates which approved requests ask for, for no longer than
+	// ClusterSigningDuration. Nobody signs if they are empty and SigningCA is nil.
+	ClusterSigningCertFile string        `mapstructure:"cluster-signing-cert-file"`
+	ClusterSigningKeyFile  string        `mapstructure:"cluster-signing-key-file"`
+	ClusterSigningDuration time.Duration `mapstructure:"cluster-signing-duration"`
+	SigningCA              *pki.CA       `mapstructure:"-"` // instead of the files
+	// ApproveKubeletServing approves the requests of nodes for serving certificates whose
+	// names and addresses are those of their Node.
+	ApproveKubeletServing bool `mapstructure:"approve-kubelet-serving"`
+
 	// LeaderElect has several managers agree, through a Lease, on the one that works.
 	LeaderElect bool `mapstructure:"leader-elect"`
 
@@ -51,7 +63,8 @@ type Config struct {
 
 // Defaults are upstream's, on the lab's networks.
 //
-// Kubernetes: LeaderElect is true upstream.
+// Kubernetes: LeaderElect is true upstream, and nobody approves serving certificates
+// (docs/decisions/0006).
 func Defaults() Config {
 	return Config{
 		ClusterCIDR:                    "10.244.0.0/16",
@@ -60,6 +73,8 @@ func Defaults() Config {
 		NodeMonitorPeriod:              5 * time.Second,
 		NodeMonitorGracePeriod:         50 * time.Second,
 		NodeStartupGracePeriod:         60 * time.Second,
+		ClusterSigningDuration:         365 * 24 * time.Hour,
+		ApproveKubeletServing:          true,
 		ConcurrentEndpointSyncs:        5,
 		ConcurrentServiceEndpointSyncs: 5,
 		ConcurrentDeploymentSyncs:      5,
@@ -92,6 +107,7 @@ func (c Config) withDefaults() Config {
 		{&c.NodeMonitorPeriod, &d.NodeMonitorPeriod},
 		{&c.NodeMonitorGracePeriod, &d.NodeMonitorGracePeriod},
 		{&c.NodeStartupGracePeriod, &d.NodeStartupGracePeriod},
+		{&c.ClusterSigningDuration, &d.ClusterSigningDuration},
 	} {
 		if *f.have == 0 {
 			*f.have = *f.want
@@ -127,13 +143,29 @@ func (c Config) validate() error {
 		"node-monitor-period":       c.NodeMonitorPeriod,
 		"node-monitor-grace-period": c.NodeMonitorGracePeriod,
 		"node-startup-grace-period": c.NodeStartupGracePeriod,
+		"cluster-signing-duration":  c.ClusterSigningDuration,
 	} {
 		if d < 0 {
 			return fmt.Errorf("controller: %s is %s, must be positive", name, d)
 		}
 	}
+	if (c.ClusterSigningCertFile == "") != (c.ClusterSigningKeyFile == "") {
+		return errors.New("controller: cluster-signing-cert-file and cluster-signing-key-file are needed both, or neither")
+	}
 	if err := c.nodeRanges().Validate(); err != nil {
 		return fmt.Errorf("controller: %w", err)
+	}
+	return nil
+}
+
+// signer finds the CA that signs; nil if there is none. The files are read anew for
+// each certificate, so that a renewed CA needs no restart.
+func (c Config) signer() func() (*pki.CA, error) {
+	switch {
+	case c.SigningCA != nil:
+		return func() (*pki.CA, error) { return c.SigningCA, nil }
+	case c.ClusterSigningCertFile != "":
+		return func() (*pki.CA, error) { return pki.LoadCA(c.ClusterSigningCertFile, c.ClusterSigningKeyFile) }
 	}
 	return nil
 }

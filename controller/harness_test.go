@@ -36,6 +36,7 @@ type cluster struct {
 	ctx    context.Context
 	config *rest.Config // the manager's
 	admin  *rest.Config
+	ca     *pki.CA
 	log    *slog.Logger
 }
 
@@ -85,6 +86,7 @@ func serve(t *testing.T) *cluster {
 	return &cluster{
 		Clientset: kubernetes.NewForConfigOrDie(admin), t: t, ctx: t.Context(), log: log,
 		admin:  admin,
+		ca:     ca,
 		config: pki.ClientConfig(url, ca, issue(pki.ControllerManager)),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -29,6 +30,8 @@ var whole = map[schema.GroupVersionResource]bool{
 	appsv1.SchemeGroupVersion.WithResource("deployments"):         true,
 	appsv1.SchemeGroupVersion.WithResource("replicasets"):         true,
 	coordinationv1.SchemeGroupVersion.WithResource("leases"):      true,
+
+	certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"): true,
 }
 
 // unwatched are the resources whose objects are many, short-lived and nobody's owner.

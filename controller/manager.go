@@ -10,7 +10,7 @@
 // node runs them, the endpoint loops see them ready. The chain exists only in the API.
 //
 // Left out of upstream's: Jobs, DaemonSets, StatefulSets, volumes, quotas, service
-// accounts, certificates, endpoint slice mirroring, cloud nodes, and everything for
+// accounts, endpoint slice mirroring, cloud nodes, and everything for
 // kinds that this cluster does not have.
 package controller
 
@@ -29,6 +29,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"orrery.example.org/controller/csrapproving"
+	"orrery.example.org/controller/csrcleaner"
+	"orrery.example.org/controller/csrsigning"
 	"orrery.example.org/controller/deployment"
 	"orrery.example.org/controller/endpoints"
 	"orrery.example.org/controller/endpointslice"
@@ -137,6 +140,13 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 		{nodeSyncs, func(e loop.Env) (Loop, error) { return nodelifecycle.NewEvictor(e) }},
 		{1, func(e loop.Env) (Loop, error) { return podgc.New(e, podgc.Quarantine) }},
 		{1, func(e loop.Env) (Loop, error) { return serviceaccount.New(e, catalog, c.RootCA) }},
+		{1, func(e loop.Env) (Loop, error) {
+			return csrapproving.New(e, csrapproving.Options{KubeletServing: c.ApproveKubeletServing}), nil
+		}},
+		{1, func(e loop.Env) (Loop, error) {
+			return csrsigning.New(e, csrsigning.Options{CA: c.signer(), MaxTTL: c.ClusterSigningDuration}), nil
+		}},
+		{1, func(e loop.Env) (Loop, error) { return csrcleaner.New(e), nil }},
 		{c.ConcurrentNamespaceSyncs, func(e loop.Env) (Loop, error) { return namespace.New(e, catalog), nil }},
 		{c.ConcurrentGCSyncs, func(e loop.Env) (Loop, error) { return garbagecollector.New(e, catalog), nil }},
 	} {

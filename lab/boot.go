@@ -186,7 +186,7 @@ func (c *cluster) startControllers() error {
 	if cfg.Client, err = c.client(c.fabric.hosts[controlPlane], pki.ControllerManager); err != nil {
 		return err
 	}
-	cfg.ClusterCIDR, cfg.RootCA = podNetwork.String(), c.ca.PEM
+	cfg.ClusterCIDR, cfg.RootCA, cfg.SigningCA = podNetwork.String(), c.ca.PEM, c.ca
 	cfg.Log = c.logger("controller")
 	manager, err := controller.New(cfg)
 	if err != nil {
