@@ -52,7 +52,7 @@ func New() *Tracker { return &Tracker{loaded: make(chan struct{})} }
 // Load parses the schema. Further calls wait for the first.
 func (t *Tracker) Load() {
 	t.load.Do(func() {
-		t.schema = applyconfigurations.NewTypeConverter(scheme.Scheme)
+		t.schema = &trusting{TypeConverter: applyconfigurations.NewTypeConverter(scheme.Scheme)}
 		close(t.loaded)
 	})
 }
