@@ -143,6 +143,7 @@ func (h *handlers) serveResource(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	grow()
 	if c.kind.Deprecated != "" {
 		c.warn(c.kind.Deprecated)
 	}

@@ -46,7 +46,7 @@ func (h *handlers) patch(c *call) error {
 		return h.apply(c, p, o)
 	}
 	v, err := h.modify(c, o.dryRun, func(old api.Object) (api.Object, error) {
-		before, err := object(c.show(old), c.body.GroupVersionKind, jsonMedia)
+		before, err := object(patchable(c.show(old), kind), c.body.GroupVersionKind, jsonMedia)
 		if err != nil {
 			return nil, err
 		}
@@ -67,6 +67,18 @@ func (h *handlers) patch(c *call) error {
 		return err
 	}
 	return c.respond(http.StatusOK, v)
+}
+
+// patchable is the object as a patch sees it. A merge can only replace the list of owners
+// as a whole, or leave it to us: in neither case need it be written down and read again,
+// which takes longer than all the rest of the object.
+func patchable(o api.Object, kind types.PatchType) api.Object {
+	if kind == types.JSONPatchType || len(o.GetManagedFields()) == 0 {
+		return o
+	}
+	o = shallow(o)
+	o.SetManagedFields(nil)
+	return o
 }
 
 // patchType reads the Content-Type.

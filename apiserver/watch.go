@@ -146,11 +146,17 @@ func (m *matcher) translate(e store.Event) (watch.EventType, *store.Version) {
 
 // at is the object with another resourceVersion; a shallow copy.
 func at(o api.Object, revision int64) api.Object {
+	o = shallow(o)
+	o.SetResourceVersion(strconv.FormatInt(revision, 10))
+	return o
+}
+
+// shallow copies an object so that the fields of its metadata can be set; what they
+// point at is still shared.
+func shallow(o api.Object) api.Object {
 	copied := reflect.New(reflect.TypeOf(o).Elem())
 	copied.Elem().Set(reflect.ValueOf(o).Elem())
-	out := copied.Interface().(api.Object)
-	out.SetResourceVersion(strconv.FormatInt(revision, 10))
-	return out
+	return copied.Interface().(api.Object)
 }
 
 // bookmark makes an object that says nothing but how far the client has got.
