@@ -1,0 +1,11 @@
+package apidiff
+
+// groups are all that is asked.
+var groups = []group{
+	{"verbs", verbs},
+	{"services", services},
+	{"patches", patches},
+	{"apply", applies},
+	{"lists", lists},
+	{"paths", paths},
+}

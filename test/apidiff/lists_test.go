@@ -1,0 +1,26 @@
+package apidiff
+
+var lists = []request{
+	post("@configmaps", `{metadata: {name: a, labels: {x: "1"}}}`).as("a"),
+	post("@configmaps", `{metadata: {name: b, labels: {x: "2"}}}`),
+	post("@configmaps", `{metadata: {name: c, labels: {y: "2"}}}`),
+	get("@configmaps"),
+	get("@configmaps?limit=1").as("page"),
+	get("@configmaps?limit=1&continue=${page:metadata.continue}"),
+	get("@configmaps?labelSelector=x"),
+	get("@configmaps?labelSelector=x%20in%20(1,2)"),
+	get("@configmaps?labelSelector=%21x"),
+	get("@configmaps?labelSelector=x=1=2"),
+	get("@configmaps?fieldSelector=metadata.name=a"),
+	get("@configmaps?fieldSelector=data.k=a"),
+	get("@configmaps?resourceVersion=foo"),
+	get("@configmaps?resourceVersion=99999999"),
+	get("@configmaps?resourceVersion=1&resourceVersionMatch=Exact"),
+	get("@configmaps?resourceVersionMatch=Exact"),
+	get("@configmaps?continue=foo"),
+	get("@configmaps?limit=-1"),
+	get("@configmaps?limit=foo"),
+	get("@configmaps?watch=1&resourceVersion=${a:metadata.resourceVersion}").watch(2),
+	get("@configmaps?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true").watch(4),
+	get("@configmaps?watch=1&sendInitialEvents=true"),
+}
