@@ -24,6 +24,7 @@ var events = define(Kind{
 	ShortNames:     []string{"ev"},
 	Namespaced:     true,
 	CreateOnUpdate: true,
+	AnyFinalizer:   true,
 	TTL:            time.Hour, // kube-apiserver's --event-ttl
 	Columns: []Column{
 		column("Last Seen", doc(corev1.Event{}, "lastTimestamp"), eventLastSeen),

@@ -87,6 +87,7 @@ type Kind struct {
 	StatusOnCreate bool // the creator's status counts: nodes register themselves
 	Conditional    bool // an update must say which resourceVersion it replaces
 	CreateOnUpdate bool // an update of what isn't there creates it
+	AnyFinalizer   bool // finalizers need no domain
 }
 
 // Version is one group version a kind is served under.

@@ -12,6 +12,7 @@ var leases = define(Kind{
 	Singular:       "lease",
 	Namespaced:     true,
 	CreateOnUpdate: true,
+	AnyFinalizer:   true,
 	Conditional:    true, // whoever takes a lease must have seen that it was free
 	ValidateName:   apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{

@@ -2,7 +2,9 @@ package api
 
 import (
 	"reflect"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
@@ -47,6 +49,7 @@ func (k *Kind) PrepareForCreate(obj Object) {
 // CheckCreate is the second half of BeforeCreate.
 func (k *Kind) CheckCreate(obj Object) field.ErrorList {
 	errs := validation.ValidateObjectMetaAccessor(obj, k.Namespaced, k.nameRule(), field.NewPath("metadata"))
+	errs = append(errs, k.checkFinalizers(obj)...)
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
 	}
@@ -80,6 +83,7 @@ func (k *Kind) PrepareForUpdate(obj, old Object) {
 // updates is validated like a new object.
 func (k *Kind) CheckUpdate(obj, old Object) field.ErrorList {
 	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))
+	errs = append(errs, k.checkFinalizers(obj)...)
 	if k.ValidateUpdate != nil {
 		return append(errs, k.ValidateUpdate(obj, old)...)
 	}
@@ -104,6 +108,7 @@ func (k *Kind) BeforeStatusUpdate(obj, old Object) field.ErrorList {
 		k.PrepareStatus(obj, old.DeepCopyObject().(Object))
 	}
 	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata"))
+	errs = append(errs, k.checkFinalizers(obj)...)
 	if k.ValidateStatus != nil {
 		errs = append(errs, k.ValidateStatus(obj, old)...)
 	}
@@ -152,6 +157,25 @@ func (k *Kind) nameRule() validation.ValidateNameFunc {
 		return k.ValidateName
 	}
 	return path.ValidatePathSegmentName
+}
+
+// checkFinalizers requires a domain in the names of those who hold an object back, so that
+// one knows whom to ask.
+func (k *Kind) checkFinalizers(obj Object) field.ErrorList {
+	if k.AnyFinalizer {
+		return nil
+	}
+	var errs field.ErrorList
+	for i, name := range obj.GetFinalizers() {
+		switch {
+		case strings.Contains(name, "/"):
+		case name == string(corev1.FinalizerKubernetes), name == metav1.FinalizerOrphanDependents, name == metav1.FinalizerDeleteDependents:
+		default:
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), name,
+				"name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
 }
 
 func metadata(obj Object) any { return obj.(metav1.ObjectMetaAccessor).GetObjectMeta() }

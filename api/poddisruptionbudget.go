@@ -17,6 +17,7 @@ var podDisruptionBudgets = define(Kind{
 	Singular:     "poddisruptionbudget",
 	ShortNames:   []string{"pdb"},
 	Namespaced:   true,
+	AnyFinalizer: true,
 	Conditional:  true, // an eviction must have seen how many were left
 	ValidateName: apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{

@@ -132,7 +132,10 @@ func (h *handlers) serveResource(w http.ResponseWriter, r *http.Request) error {
 	c := &call{resource: res, w: w, r: r, namespace: unescape(mux.Vars(r)["namespace"]), name: a.Name, subresource: a.Subresource, user: a.User}
 	if res == nil || (c.namespace != "" && !res.kind.Namespaced) || (c.namespace == "" && c.name != "" && res.kind.Namespaced) {
 		*a = auth.Attributes{User: a.User, Verb: a.Verb, Path: a.Path} // metrics shall not count what doesn't exist
-		return errNoSuchPath()
+		return h.notFound(w, r)
+	}
+	if r.Method == http.MethodHead && c.subresource != "proxy" {
+		return errMethodNotAllowed()
 	}
 	select {
 	case <-h.started: // who comes early waits a moment instead of finding no namespaces

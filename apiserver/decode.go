@@ -47,7 +47,7 @@ func bodyMedia(r *http.Request) (media, error) {
 	if m, ok := mediaOf(t); ok && err == nil {
 		return m, nil
 	}
-	return 0, errUnsupportedMedia(allMedia)
+	return 0, errUnsupportedMedia()
 }
 
 // decodeBody reads the request's body as an object of the given version.

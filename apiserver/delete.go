@@ -34,8 +34,8 @@ func (h *handlers) delete(c *call) error {
 		return c.respondObject(http.StatusOK, success(c, v.Object), statusGVK)
 	}
 	code := http.StatusOK
-	if p := o.PropagationPolicy; !gone && p != nil && *p == metav1.DeletePropagationForeground {
-		code = http.StatusAccepted
+	if cascading := o.OrphanDependents != nil && !*o.OrphanDependents; !gone && cascading {
+		code = http.StatusAccepted // only who asks in the old way hears the difference
 	}
 	return c.respond(code, v)
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"orrery.example.org/api"
 )
@@ -40,14 +41,16 @@ func succession(k *api.Kind, old api.Object, o *metav1.DeleteOptions, now time.T
 }
 
 func preconditions(k *api.Kind, old api.Object, p *metav1.Preconditions) error {
+	gvk := k.Storage().GroupVersionKind
+	gr := schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind} // upstream's words: of the kind
 	switch {
 	case p == nil:
 		return nil
 	case p.UID != nil && *p.UID != old.GetUID():
-		return apierrors.NewConflict(k.GroupResource(), old.GetName(), fmt.Errorf(
+		return apierrors.NewConflict(gr, old.GetName(), fmt.Errorf(
 			"the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *p.UID, old.GetUID()))
 	case p.ResourceVersion != nil && *p.ResourceVersion != old.GetResourceVersion():
-		return apierrors.NewConflict(k.GroupResource(), old.GetName(), fmt.Errorf(
+		return apierrors.NewConflict(gr, old.GetName(), fmt.Errorf(
 			"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *p.ResourceVersion, old.GetResourceVersion()))
 	}
 	return nil

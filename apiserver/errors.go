@@ -27,13 +27,7 @@ func status(err error) *metav1.Status {
 		// Who asked has gone; the code is for the metrics.
 		return &metav1.Status{Status: metav1.StatusFailure, Code: 499, Message: err.Error(), Reason: "ClientClosedRequest"}
 	}
-	return &metav1.Status{
-		Status:  metav1.StatusFailure,
-		Code:    http.StatusInternalServerError,
-		Reason:  metav1.StatusReasonInternalError,
-		Message: "Internal error occurred: " + err.Error(),
-		Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Message: err.Error()}}},
-	}
+	return &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}
 }
 
 func statusOf(e *apierrors.StatusError) *metav1.Status { return &e.ErrStatus }
@@ -45,28 +39,36 @@ func failure(code int, reason metav1.StatusReason, format string, args ...any) *
 	}}
 }
 
+// rejection is the failure of a request that doesn't reach a resource. Its details say
+// nothing, but are there.
+func rejection(code int, reason metav1.StatusReason, message string) *apierrors.StatusError {
+	err := failure(code, reason, "%s", message)
+	err.ErrStatus.Details = &metav1.StatusDetails{}
+	return err
+}
+
 // The errors of paths and media types.
 func errNoSuchPath() error {
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status:  metav1.StatusFailure,
-		Code:    http.StatusNotFound,
-		Reason:  metav1.StatusReasonNotFound,
-		Message: "the server could not find the requested resource",
-		Details: &metav1.StatusDetails{},
-	}}
+	return rejection(http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
 }
 
 func errMethodNotAllowed() error {
-	return failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
+	return rejection(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
 		"the server does not allow this method on the requested resource")
 }
 
+// errNotAcceptable is for representations that the object has not in the media types that
+// were asked for, errUnknownMedia for media types that there are not at all.
 func errNotAcceptable(accepted string) error {
 	return failure(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
 		"only the following media types are accepted: %s", accepted)
 }
 
-func errUnsupportedMedia(accepted string) error {
-	return failure(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
-		"the body of the request was in an unknown format - accepted media types include: %s", accepted)
+func errUnknownMedia(available string) error {
+	return rejection(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
+		"406: Not Acceptable\n\nAvailable representations: "+available)
+}
+
+func errUnsupportedMedia() error {
+	return rejection(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType, "415: Unsupported Media Type")
 }

@@ -58,9 +58,9 @@ func TestErrors(t *testing.T) {
 		reason                   metav1.StatusReason
 		message                  string // part of it
 	}{
-		{"no such path", "GET", "/nonsense", "", nil, 404, "NotFound", "the server could not find the requested resource"},
+		{"no such path", "GET", "/api/nonsense", "", nil, 404, "NotFound", "the server could not find the requested resource"},
 		{"no such resource", "GET", "/api/v1/gizmos", "", nil, 404, "NotFound", "the server could not find the requested resource"},
-		{"no such group", "GET", "/apis/example.org/v1/gizmos", "", nil, 404, "NotFound", "the server could not find"},
+		{"no such group", "GET", "/apis/apps/v3/gizmos", "", nil, 404, "NotFound", "the server could not find"},
 		{"no such subresource", "GET", pods + "/x/gizmo", "", nil, 404, "NotFound", "the server could not find"},
 		{"no such object", "GET", pods + "/x", "", nil, 404, "NotFound", `pods "x" not found`},
 		{"no such object in a group", "GET", "/apis/apps/v1/namespaces/default/deployments/x", "", nil, 404, "NotFound", `deployments.apps "x" not found`},
@@ -69,10 +69,10 @@ func TestErrors(t *testing.T) {
 		{"wrong method", "PUT", pods, podBody, nil, 405, "MethodNotAllowed", "the server does not allow this method on the requested resource"},
 		{"create without namespace", "POST", "/api/v1/pods", podBody, nil, 405, "MethodNotAllowed", "the server does not allow this method"},
 
-		{"accept", "GET", pods, "", []string{"Accept: text/html"}, 406, "NotAcceptable", "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
+		{"accept", "GET", pods, "", []string{"Accept: text/html"}, 406, "NotAcceptable", "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
 		{"accept for a watch", "GET", pods + "?watch=1", "", []string{"Accept: application/yaml"}, 406, "NotAcceptable", "only the following media types are accepted: application/json, application/vnd.kubernetes.protobuf;stream=watch"},
-		{"body's type", "POST", pods, podBody, []string{"Content-Type: text/plain"}, 415, "UnsupportedMediaType", "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
-		{"patch's type", "PATCH", configMaps + "/there", "{}", []string{"Content-Type: application/apply-patch+cbor"}, 415, "UnsupportedMediaType", "accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"},
+		{"body's type", "POST", pods, podBody, []string{"Content-Type: text/plain"}, 415, "UnsupportedMediaType", "415: Unsupported Media Type"},
+		{"patch's type", "PATCH", configMaps + "/there", "{}", []string{"Content-Type: application/apply-patch+cbor"}, 415, "UnsupportedMediaType", "415: Unsupported Media Type"},
 		{"apply: no manager", "PATCH", configMaps + "/there", "{}", []string{"Content-Type: application/apply-patch+yaml"}, 422, "Invalid", `PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch`},
 		{"apply: not YAML", "PATCH", configMaps + "/there?fieldManager=m", "{", []string{"Content-Type: application/apply-patch+yaml"}, 400, "BadRequest", "error decoding YAML: "},
 		{"apply: no kind", "PATCH", configMaps + "/there?fieldManager=m", "{}", []string{"Content-Type: application/apply-patch+yaml"}, 400, "BadRequest", "invalid object type: /, Kind="},
@@ -114,10 +114,10 @@ func TestErrors(t *testing.T) {
 		{"update: unconditional", "PUT", leases + "/there", `{"metadata":{"name":"there"}}`, nil, 422, "Invalid", "metadata.resourceVersion: Invalid value: 0: must be specified for an update"},
 		{"update: another name", "PUT", configMaps + "/there", `{"metadata":{"name":"x"}}`, nil, 400, "BadRequest", "the name of the object (x) does not match the name on the URL (there)"},
 		{"patch: not json", "PATCH", configMaps + "/there", `{`, []string{"Content-Type: application/merge-patch+json"}, 400, "BadRequest", "error decoding patch"},
-		{"patch: unknown operation", "PATCH", configMaps + "/there", `[{"op":"jump","path":"/a"}]`, []string{"Content-Type: application/json-patch+json"}, 422, "", "jump"},
-		{"patch: test fails", "PATCH", configMaps + "/there", `[{"op":"test","path":"/data/a","value":"z"}]`, []string{"Content-Type: application/json-patch+json"}, 422, "", "test"},
+		{"patch: unknown operation", "PATCH", configMaps + "/there", `[{"op":"jump","path":"/a"}]`, []string{"Content-Type: application/json-patch+json"}, 422, "", "the server rejected our request due to an error in our request"},
+		{"patch: test fails", "PATCH", configMaps + "/there", `[{"op":"test","path":"/data/a","value":"z"}]`, []string{"Content-Type: application/json-patch+json"}, 422, "", "the server rejected our request due to an error in our request"},
 		{"patch: another name", "PATCH", configMaps + "/there", `{"metadata":{"name":"x"}}`, []string{"Content-Type: application/merge-patch+json"}, 400, "BadRequest", "does not match the name on the URL"},
-		{"patch: wrong type", "PATCH", configMaps + "/there", `{"data":7}`, []string{"Content-Type: application/merge-patch+json"}, 400, "BadRequest", "cannot unmarshal number"},
+		{"patch: wrong type", "PATCH", configMaps + "/there", `{"data":7}`, []string{"Content-Type: application/merge-patch+json"}, 422, "Invalid", "cannot unmarshal number"},
 
 		{"delete: missing", "DELETE", pods + "/x", "", nil, 404, "NotFound", `pods "x" not found`},
 		{"delete: another uid", "DELETE", configMaps + "/there", `{"preconditions":{"uid":"abc"}}`, nil, 409, "Conflict", "the UID in the precondition (abc) does not match the UID in record ("},

@@ -3,7 +3,6 @@ package apiserver
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,7 +10,9 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"orrery.example.org/apiserver/auth"
 )
@@ -29,6 +30,7 @@ func (h *handlers) record(next http.Handler) http.Handler {
 		a := &auth.Attributes{Path: r.URL.Path}
 		r = r.WithContext(context.WithValue(r.Context(), attributesKey{}, a))
 		rec := &recorder{ResponseWriter: w, patience: newPatience(w, h.stall)}
+		answerTo(r, w.Header())
 		start := time.Now()
 		if !h.gate.TryRLock() {
 			h.fail(w, r, apierrors.NewServiceUnavailable("the API server is shutting down"))
@@ -41,7 +43,8 @@ func (h *handlers) record(next http.Handler) http.Handler {
 			if p != nil && p != http.ErrAbortHandler {
 				h.log.Error("a handler panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 				if rec.status == 0 {
-					h.fail(rec, r, errors.New("This request caused apiserver to panic. Look in the logs for details."))
+					h.fail(rec, r, failure(http.StatusInternalServerError, metav1.StatusReasonInternalError,
+						"This request caused apiserver to panic. Look in the logs for details."))
 					p = nil
 				}
 			}
@@ -54,6 +57,19 @@ func (h *handlers) record(next http.Handler) http.Handler {
 		next.ServeHTTP(rec, r)
 	})
 }
+
+// answerTo sets the headers that every answer has: the request's name, which a client may
+// give it, and that only who asked may keep the answer, where no handler says otherwise.
+func answerTo(r *http.Request, header http.Header) {
+	id := r.Header.Get(auditID)
+	if id == "" {
+		id = string(uuid.NewUUID())
+	}
+	header.Set(auditID, id[:min(len(id), 64)])
+	header.Set("Cache-Control", "no-cache, private")
+}
+
+const auditID = "Audit-Id"
 
 // authenticate finds out who is asking.
 func (h *handlers) authenticate(next http.Handler) http.Handler {

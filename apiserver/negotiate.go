@@ -66,16 +66,21 @@ func chooseMedia(header string, convertible bool, served string) (accept, error)
 	if header == "" || header == mediaTypes[jsonMedia] {
 		return accept{}, nil
 	}
+	known := false
 	for _, c := range parseAccept(header) {
 		m, ok := mediaOf(c.mediaType)
 		if !ok {
 			continue
 		}
+		known = true
 		as, ok := target(c.params)
 		if !ok || (!as.Empty() && !convertible) || (as.Kind == "Table" && m == protobufMedia) {
 			continue // Table cells have no protobuf form
 		}
 		return accept{media: m, as: as}, nil
+	}
+	if !known {
+		return accept{}, errUnknownMedia(allMedia)
 	}
 	return accept{}, errNotAcceptable(served)
 }

@@ -91,7 +91,8 @@ func (c *call) listOptions(watch bool) (listOptions, error) {
 	if o.ResourceVersion != "" {
 		revision, err := strconv.ParseUint(o.ResourceVersion, 10, 63)
 		if err != nil {
-			return o, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %q", o.ResourceVersion))
+			return o, apierrors.NewBadRequest("invalid resource version: " +
+				field.Invalid(field.NewPath("resourceVersion"), o.ResourceVersion, err.Error()).Error())
 		}
 		o.revision = int64(revision)
 	}

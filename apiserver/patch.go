@@ -6,14 +6,19 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"strings"
+	"slices"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 
 	"orrery.example.org/api"
 )
@@ -45,16 +50,12 @@ func (h *handlers) patch(c *call) error {
 	if kind == types.ApplyYAMLPatchType {
 		return h.apply(c, p, o)
 	}
+	strict, err := checkPatch(kind, p, o.fieldValidation)
+	if err != nil {
+		return err
+	}
 	v, err := h.modify(c, o.dryRun, func(old api.Object) (api.Object, error) {
-		before, err := object(patchable(c.show(old), kind), c.body.GroupVersionKind, jsonMedia)
-		if err != nil {
-			return nil, err
-		}
-		after, err := applyPatch(kind, before, p, c.body.New())
-		if err != nil {
-			return nil, err
-		}
-		body, err := c.decode(after, jsonMedia, c.body, o.fieldValidation)
+		body, err := c.patched(kind, patchable(c.show(old), kind), p, strict, o.fieldValidation)
 		if err != nil {
 			return nil, err
 		}
@@ -84,58 +85,114 @@ func patchable(o api.Object, kind types.PatchType) api.Object {
 // patchType reads the Content-Type.
 func patchType(r *http.Request) (types.PatchType, error) {
 	name, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	var known []string
 	for _, t := range patchTypes {
 		if name == string(t) {
 			return t, nil
 		}
-		known = append(known, string(t))
 	}
-	return "", errUnsupportedMedia(strings.Join(known, ", "))
+	return "", errUnsupportedMedia()
 }
 
-// applyPatch changes the JSON of an object. like tells the strategic merge what the
-// lists' merge keys are.
-func applyPatch(kind types.PatchType, before, patch []byte, like api.Object) ([]byte, error) {
-	switch kind {
-	case types.JSONPatchType:
-		return applyJSONPatch(before, patch)
-	case types.MergePatchType:
-		if err := isObject(patch); err != nil {
-			return nil, err
+// operation is one of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
+}
+
+// checkPatch says what is wrong with a patch by itself. What is only suspicious, such as
+// a field that is there twice, comes back as strict errors.
+func checkPatch(kind types.PatchType, patch []byte, validation string) (strict []error, err error) {
+	var operations []operation
+	var fields map[string]any
+	into := any(&fields)
+	if kind == types.JSONPatchType {
+		into = &operations
+	}
+	if validation == metav1.FieldValidationIgnore {
+		err = json.Unmarshal(patch, into)
+	} else {
+		strict, err = kjson.UnmarshalStrict(patch, into)
+	}
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
+	if n := len(operations); n > maxPatchOperations {
+		return nil, apierrors.NewRequestEntityTooLargeError(
+			fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, n))
+	}
+	if kind == types.JSONPatchType {
+		for i, e := range strict {
+			strict[i] = fmt.Errorf("json patch %w", e)
 		}
-		after, err := jsonpatch.MergePatch(before, patch)
-		if err != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
-		}
-		return after, nil
 	}
-	if err := isObject(patch); err != nil {
-		return nil, err
-	}
-	after, err := strategicpatch.StrategicMergePatch(before, patch, like)
-	switch {
-	case err == nil:
-		return after, nil
-	case errors.Is(err, mergepatch.ErrBadJSONDoc), errors.Is(err, mergepatch.ErrBadPatchFormatForPrimitiveList),
-		errors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys), errors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList),
-		errors.Is(err, mergepatch.ErrUnsupportedStrategicMergePatchFormat):
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	return nil, unprocessable(err)
+	return strict, nil
 }
 
 // maxPatchOperations bounds what a JSON patch may cost, as upstream.
 const maxPatchOperations = 10000
 
-func applyJSONPatch(before, patch []byte) ([]byte, error) {
+// patched is old with the patch applied. Fields it shouldn't have are an error, a warning
+// or nothing, as for other bodies; but here an error shows what came of the patch, for
+// there is no body that the client could look at.
+func (c *call) patched(kind types.PatchType, old api.Object, patch []byte, strict []error, validation string) (api.Object, error) {
+	var body api.Object
+	var shown string
+	var err error
+	if kind == types.StrategicMergePatchType {
+		body, shown, err = c.merged(old, patch, validation)
+	} else {
+		body, shown, err = c.edited(kind, old, patch, validation)
+	}
+	if found, ok := runtime.AsStrictDecodingError(err); ok && body != nil {
+		strict, err = append(slices.Clone(strict), found.Errors()...), nil
+	}
+	if err == nil && len(strict) > 0 {
+		if validation == metav1.FieldValidationStrict {
+			err = runtime.NewStrictDecodingError(strict)
+		} else {
+			for _, e := range strict {
+				c.warn(e.Error())
+			}
+		}
+	}
+	var known apierrors.APIStatus
+	switch {
+	case err == nil || errors.As(err, &known):
+		return body, err
+	case shown == "":
+		return nil, err
+	}
+	return nil, apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, err.Error())})
+}
+
+// edited applies a JSON or a merge patch, which know nothing of kinds.
+func (c *call) edited(kind types.PatchType, old api.Object, patch []byte, validation string) (o api.Object, shown string, err error) {
+	before, err := object(old, c.body.GroupVersionKind, jsonMedia)
+	if err != nil {
+		return nil, "", err
+	}
+	after, err := editJSON(kind, before, patch)
+	if err != nil {
+		return nil, "", err
+	}
+	decoded, _, err := decoder(jsonMedia, c.body, validation != metav1.FieldValidationIgnore).Decode(after, &c.body.GroupVersionKind, nil)
+	o, _ = decoded.(api.Object)
+	return o, string(after), err
+}
+
+func editJSON(kind types.PatchType, before, patch []byte) ([]byte, error) {
+	if kind == types.MergePatchType {
+		after, err := jsonpatch.MergePatch(before, patch)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return after, nil
+	}
 	operations, err := jsonpatch.DecodePatch(patch)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	if n := len(operations); n > maxPatchOperations {
-		return nil, apierrors.NewRequestEntityTooLargeError(
-			fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, n))
 	}
 	after, err := applyOperations(operations, before)
 	if err != nil {
@@ -157,16 +214,38 @@ func applyOperations(operations jsonpatch.Patch, before []byte) (after []byte, e
 	return operations.Apply(before)
 }
 
-func isObject(patch []byte) error {
-	var m map[string]json.RawMessage
-	if err := json.Unmarshal(patch, &m); err != nil {
-		return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+// merged applies a strategic merge patch, which merges lists by the keys that the kind's
+// Go type names.
+func (c *call) merged(old api.Object, patch []byte, validation string) (o api.Object, shown string, err error) {
+	var changes map[string]any
+	if err := utiljson.Unmarshal(patch, &changes); err != nil { // whole numbers stay whole
+		return nil, "", apierrors.NewBadRequest(err.Error())
 	}
-	return nil
+	before, err := runtime.DefaultUnstructuredConverter.ToUnstructured(old)
+	if err != nil {
+		return nil, "", err
+	}
+	shown = fmt.Sprintf("%+v", changes)
+	body := c.body.New()
+	after, err := strategicpatch.StrategicMergeMapPatch(before, changes, body)
+	if err != nil {
+		return nil, "", unmergeable(err)
+	}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(after, body, validation != metav1.FieldValidationIgnore)
+	return body, shown, err
 }
 
-// unprocessable is a patch that is well formed but doesn't fit the object. The message is
-// upstream's and says nothing; the cause says why.
+func unmergeable(err error) error {
+	switch {
+	case errors.Is(err, mergepatch.ErrBadJSONDoc), errors.Is(err, mergepatch.ErrBadPatchFormatForPrimitiveList),
+		errors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys), errors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList),
+		errors.Is(err, mergepatch.ErrUnsupportedStrategicMergePatchFormat):
+		return apierrors.NewBadRequest(err.Error())
+	}
+	return unprocessable(err)
+}
+
+// unprocessable is a patch that is well formed but doesn't fit the object.
 func unprocessable(err error) error {
-	return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, true)
+	return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 }

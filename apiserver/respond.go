@@ -114,7 +114,6 @@ func write(w http.ResponseWriter, r *http.Request, code int, m media, pieces [][
 	}
 	h := w.Header()
 	h.Set("Content-Type", m.String())
-	h.Set("Cache-Control", "no-cache, private")
 	if size >= gzipFrom && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
 		h.Add("Vary", "Accept-Encoding")

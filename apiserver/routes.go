@@ -3,10 +3,12 @@ package apiserver
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
 
+	"orrery.example.org/api"
 	"orrery.example.org/apiserver/auth"
 	"orrery.example.org/apiserver/discovery"
 	"orrery.example.org/apiserver/openapi"
@@ -22,7 +24,7 @@ func (h *handlers) routes() http.Handler {
 	// Names may hold any escaped character, and a proxied path must arrive as it was sent.
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.Use(h.authorize)
-	r.NotFoundHandler = h.authorize(h.handle(func(http.ResponseWriter, *http.Request) error { return errNoSuchPath() }))
+	r.NotFoundHandler = h.authorize(h.handle(h.notFound))
 	r.MethodNotAllowedHandler = h.authorize(h.handle(func(http.ResponseWriter, *http.Request) error { return errMethodNotAllowed() }))
 
 	h.health.register(r)
@@ -48,6 +50,27 @@ func (h *handlers) routes() http.Handler {
 		r.Handle(prefix+"/{resource}/{name}/{subresource:proxy}/{rest:.*}", serve)
 	}
 	return h.record(h.authenticate(r))
+}
+
+// notFound answers for paths that are nothing: with a Status below a group that is served,
+// elsewhere in plain text.
+func (h *handlers) notFound(w http.ResponseWriter, r *http.Request) error {
+	if h.ofAGroup(r.URL.Path) {
+		return errNoSuchPath()
+	}
+	http.NotFound(w, r)
+	return nil
+}
+
+func (h *handlers) ofAGroup(path string) bool {
+	if strings.HasPrefix(path, "/api/") {
+		return true
+	}
+	rest, ok := strings.CutPrefix(path, "/apis/")
+	group, _, _ := strings.Cut(rest, "/")
+	return ok && slices.ContainsFunc(h.kinds, func(k *api.Kind) bool {
+		return slices.ContainsFunc(k.Versions, func(v api.Version) bool { return v.Group == group })
+	})
 }
 
 // handle makes a handler of a function that returns its failure.

@@ -64,7 +64,7 @@ func (h *handlers) createAt(c *call, obj api.Object, o writeOptions) error {
 func (c *call) addressed(body api.Object) error {
 	if name := body.GetName(); name != c.name {
 		if name == "" {
-			return apierrors.NewBadRequest("name must be provided")
+			return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", c.name))
 		}
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", name, c.name))
 	}
@@ -72,7 +72,7 @@ func (c *call) addressed(body api.Object) error {
 	case ns == "":
 		body.SetNamespace(c.namespace)
 	case ns != c.namespace && c.kind.Namespaced:
-		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the request (%s)", ns, c.namespace))
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
 	return nil
 }

@@ -214,7 +214,7 @@ func TestFieldValidation(t *testing.T) {
 		t.Errorf("%d %q", code, w)
 	}
 	code, _, answer := c.call(c.http(), "PATCH", configMaps+"/w?fieldValidation=Strict", `{"bar":1}`, "Content-Type: application/strategic-merge-patch+json")
-	if code != 400 || !strings.Contains(answer, `unknown field \"bar\"`) {
+	if code != 422 || !strings.Contains(answer, `unknown field \"bar\"`) {
 		t.Errorf("%d %s", code, answer)
 	}
 	code, _, answer = c.call(c.http(), "POST", configMaps, "metadata: {name: yes-a-name}\ndata: {a: b}\n", "Content-Type: application/yaml", "Accept: application/yaml")
@@ -429,7 +429,7 @@ func TestDeleteAnswers(t *testing.T) {
 		t.Fatal(body)
 	}
 	code, _, body := c.call(c.http(), "DELETE", "/apis/apps/v1/namespaces/default/deployments/d", `{"propagationPolicy":"Foreground"}`)
-	if code != 202 || !strings.Contains(body, `"foregroundDeletion"`) {
+	if code != 200 || !strings.Contains(body, `"foregroundDeletion"`) {
 		t.Error(code, body)
 	}
 }

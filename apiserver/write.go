@@ -52,7 +52,8 @@ func (h *handlers) admission(c *call, op admission.Operation, next, old api.Obje
 
 // succeed writes the successor that f makes of an existing object.
 func (h *handlers) succeed(ctx context.Context, res *resource, v view, namespace, name string, dryRun bool, f change) (*store.Version, error) {
-	return h.commit(ctx, res, namespace, name, dryRun, func(current *store.Version, taken alloc.Taken) (store.Write, error) {
+	var last api.Object // the object as this change ends it
+	written, err := h.commit(ctx, res, namespace, name, dryRun, func(current *store.Version, taken alloc.Taken) (store.Write, error) {
 		if current == nil {
 			return store.Write{}, apierrors.NewNotFound(res.kind.GroupResource(), name)
 		}
@@ -66,8 +67,15 @@ func (h *handlers) succeed(ctx context.Context, res *resource, v view, namespace
 		}
 		next := v.merge(body, old)
 		next.SetResourceVersion(old.GetResourceVersion())
+		if last = nil; finished(next) {
+			last = next
+		}
 		return h.admit(res, next, old, taken, v)
 	})
+	if err == nil && last != nil {
+		return showing(last), nil
+	}
+	return written, err
 }
 
 // admit allocates and validates, and says what to write.

@@ -23,12 +23,14 @@ import (
 // Register adds the discovery routes for kinds to r. serverAddress is the host:port
 // that clients within the cluster should use.
 func Register(r *mux.Router, kinds []*api.Kind, serverAddress string) {
-	core, named := split(byGroup(kinds))
+	groups := byGroup(kinds)
+	core, named := split(groups)
 	handle(r, "/api", append(aggregated(core),
 		plain(func() runtime.Object { return apiVersions(core, serverAddress) })...))
 	handle(r, "/apis", append(aggregated(named),
 		plain(func() runtime.Object { return apiGroupList(named) })...))
 
+	r.Handle("/", index(groups)).Methods("GET")
 	for _, g := range named {
 		handle(r, "/apis/"+g.name, plain(func() runtime.Object { return apiGroup(g) }))
 	}

@@ -230,10 +230,11 @@ func TestNegotiation(t *testing.T) {
 }
 
 func TestETag(t *testing.T) {
+	const aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 	s := serve(t, sample)
-	resp, _ := get(t, s.URL+"/apis")
+	resp, _ := get(t, s.URL+"/apis", "Accept", aggregated)
 	etag := resp.Header.Get("ETag")
-	if resp, body := get(t, s.URL+"/apis", "If-None-Match", etag); resp.StatusCode != 304 || body != "" {
+	if resp, body := get(t, s.URL+"/apis", "Accept", aggregated, "If-None-Match", etag); resp.StatusCode != 304 || body != "" {
 		t.Errorf("known etag: %s, %d bytes", resp.Status, len(body))
 	}
 	if resp, _ := get(t, s.URL+"/apis/apps", "If-None-Match", etag); resp.StatusCode != 200 {

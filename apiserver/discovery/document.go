@@ -82,6 +82,11 @@ func (d document) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		fail(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, err.Error())
 		return
 	}
+	w.Header().Set("Content-Type", r.contentType())
+	if r.version == "" { // clients keep the aggregated form only
+		_, _ = w.Write(c.data)
+		return
+	}
 	etag := strconv.Quote(c.etag)
 	w.Header().Set("Vary", "Accept")
 	w.Header().Set("Cache-Control", "public")
@@ -90,7 +95,6 @@ func (d document) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	w.Header().Set("Content-Type", r.contentType())
 	_, _ = w.Write(c.data) // an error means the client went away
 }
 

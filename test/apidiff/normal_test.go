@@ -134,7 +134,11 @@ var (
 	generated = regexp.MustCompile(`\b[\w.-]+-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 	token     = regexp.MustCompile(`\bkube-api-access-[a-z0-9]{5}\b`)
 	age       = regexp.MustCompile(`^\d+m?s$`)
-	current   = regexp.MustCompile(`(current: |in record \(|resource version: 1 \()\d+`)
+	long      = regexp.MustCompile(`x{40,}`)
+	versions  = regexp.MustCompile(`"resourceVersion\\?":\\?"\d+`)
+	nodePort  = regexp.MustCompile(`:(3[0-2]\d\d\d)/`)
+	self      = regexp.MustCompile(`\b172\.30\.0\.2:\d+`)
+	current   = regexp.MustCompile(`(current: |in record \()\d+`)
 )
 
 // rewrite replaces what has a name, wherever it is.
@@ -163,6 +167,10 @@ func (n *normalizer) text(s string) string {
 	s = uuid.ReplaceAllStringFunc(s, n.named)
 	s = generated.ReplaceAllStringFunc(s, n.named)
 	s = token.ReplaceAllString(s, "kube-api-access-<5>")
+	s = long.ReplaceAllString(s, "<many x>")
+	s = versions.ReplaceAllString(s, `"resourceVersion":"<version>`)
+	s = self.ReplaceAllString(s, advertised+":<port>")
+	s = nodePort.ReplaceAllStringFunc(s, func(s string) string { return ":" + n.named(s[1:6]) + "/" })
 	s = current.ReplaceAllString(s, "$1<version>")
 	s = address.ReplaceAllStringFunc(s, func(ip string) string {
 		if _, err := netip.ParseAddr(ip); err != nil {

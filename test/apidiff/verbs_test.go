@@ -74,5 +74,4 @@ var verbs = []request{
 	{method: http.MethodHead, path: "@configmaps"},
 	{method: "FOO", path: "@configmaps"},
 	{method: http.MethodOptions, path: "@configmaps"},
-	{method: http.MethodConnect, path: "@configmaps/a"},
 }

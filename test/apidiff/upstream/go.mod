@@ -18,7 +18,10 @@ require k8s.io/cloud-provider v0.37.2 // indirect
 
 require k8s.io/cluster-bootstrap v0.37.2 // indirect
 
-require k8s.io/component-base v0.37.2
+require (
+	go.etcd.io/etcd/server/v3 v3.7.0
+	k8s.io/component-base v0.37.2
+)
 
 require k8s.io/component-helpers v0.37.2 // indirect
 
@@ -135,7 +138,6 @@ require (
 	go.etcd.io/etcd/client/pkg/v3 v3.7.0 // indirect
 	go.etcd.io/etcd/client/v3 v3.7.0 // indirect
 	go.etcd.io/etcd/pkg/v3 v3.7.0 // indirect
-	go.etcd.io/etcd/server/v3 v3.7.0 // indirect
 	go.etcd.io/raft/v3 v3.7.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc v0.68.0 // indirect
