@@ -35,9 +35,10 @@ func TestSameAnswers(t *testing.T) {
 	if *program != "" {
 		theirs = startTheirs(t, *program)
 	}
-	asked, differing, explained := 0, 0, make([]int, len(differences))
+	ran, asked, differing, explained := 0, 0, 0, make([]int, len(differences))
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
+			ran++
 			g.requests = append(slices.Clone(prologue), g.requests...)
 			want := expected(t, theirs, g)
 			for i, got := range ask(t, ours, g) {
@@ -63,7 +64,7 @@ func TestSameAnswers(t *testing.T) {
 	t.Logf("%d requests, %d of which are answered differently", asked, differing)
 	for i, d := range differences {
 		t.Logf("%5d times: %s", explained[i], d.reason)
-		if explained[i] == 0 && !t.Failed() {
+		if explained[i] == 0 && ran == len(groups) && !t.Failed() {
 			t.Errorf("a difference that there is no longer: %s", d.reason)
 		}
 	}
