@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/auth/policy"
+	"orrery.example.org/apiserver/store"
 )
 
 // own is an object that the server itself keeps: it is made if it is missing, and
@@ -49,6 +51,40 @@ func (h *handlers) bootstrap(ctx context.Context, advertise netip.AddrPort) erro
 		})
 	}
 	return g.Wait()
+}
+
+// establish writes the roles and bindings that every cluster starts with, and mends those
+// that are there. They count before they are written; from here on only what is stored does.
+//
+// Upstream counterpart: the hook rbac/bootstrap-roles of pkg/registry/rbac/rest.
+func (h *handlers) establish(ctx context.Context) error {
+	g, groupCtx := errgroup.WithContext(ctx)
+	for _, o := range policy.Objects() {
+		g.Go(func() error {
+			if err := h.keepPolicy(groupCtx, o); err != nil {
+				return fmt.Errorf("make %T %s: %w", o, o.GetName(), err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	h.rules.Settle()
+	return nil
+}
+
+// keepPolicy is keep for a role or binding. A binding to another role is made anew.
+func (h *handlers) keepPolicy(ctx context.Context, o api.Object) error {
+	res := h.resources[policy.Resource(o)]
+	have, err := res.objects.Get(ctx, o.GetNamespace(), o.GetName(), false)
+	if err == nil && policy.Rebound(have.Object, o) {
+		_, err = res.objects.Write(ctx, o.GetNamespace(), o.GetName(), func(*store.Version) (store.Write, error) { return store.Write{}, nil })
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	return h.keep(ctx, own{resource: policy.Resource(o), object: o, repair: policy.Repair})
 }
 
 // keepKubernetes makes the objects anew that somebody has deleted or changed.

@@ -14,6 +14,7 @@ import (
 	"orrery.example.org/api"
 	"orrery.example.org/apiserver/alloc"
 	"orrery.example.org/apiserver/auth"
+	"orrery.example.org/apiserver/auth/rbac"
 	"orrery.example.org/apiserver/owners"
 	"orrery.example.org/apiserver/store"
 )
@@ -31,6 +32,7 @@ type handlers struct {
 	tokens auth.Tokens
 	issuer *auth.Issuer // of ServiceAccounts' tokens
 	authz  auth.Authorizer
+	rules  *rbac.Index // what there is to hand on
 
 	health   *health
 	metrics  *metrics

@@ -44,6 +44,9 @@ func (h *handlers) createObject(c *call, obj api.Object, o writeOptions) error {
 	if err := admission.Admit(c.ctx(), a); err != nil {
 		return err
 	}
+	if err := h.confirm(c, obj, nil); err != nil {
+		return err
+	}
 	if note := c.kind.Requester; note != nil {
 		note(obj, api.Requester{Name: c.user.Name, UID: c.user.UID, Groups: c.user.Groups, Extra: c.user.Extra})
 	}

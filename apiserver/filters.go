@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -87,10 +88,6 @@ func (h *handlers) authenticate(next http.Handler) http.Handler {
 
 // authorize asks whether the user, or whom he impersonates, may do what the route found
 // the request to be.
-//
-// Kubernetes: an anonymous request that isn't allowed is a 403 there, and a 401 only
-// with --anonymous-auth=false. Here nothing but health is open to anybody, and 401
-// says better what is missing.
 func (h *handlers) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := attributes(r)
@@ -105,8 +102,6 @@ func (h *handlers) authorize(next http.Handler) http.Handler {
 		switch {
 		case err != nil:
 			h.fail(w, r, fmt.Errorf("authorize: %w", err))
-		case !allowed && a.User.Name == auth.Anonymous:
-			h.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
 		case !allowed:
 			h.fail(w, r, errForbidden(a, reason))
 		default:
@@ -132,22 +127,26 @@ func (h *handlers) authorizeAlso(c *call, verb string) error {
 
 // errForbidden says what was not allowed, in upstream's words.
 func errForbidden(a *auth.Attributes, reason string) error {
+	msg := fmt.Sprintf("User %q cannot %s path %q", a.User.Name, a.Verb, a.Path)
+	if a.Resource != "" {
+		resource, scope := a.Resource, "at the cluster scope"
+		if a.Subresource != "" {
+			resource += "/" + a.Subresource
+		}
+		if a.Namespace != "" {
+			scope = fmt.Sprintf("in the namespace %q", a.Namespace)
+		}
+		msg = fmt.Sprintf("User %q cannot %s resource %q in API group %q %s", a.User.Name, a.Verb, resource, a.Group, scope)
+	}
+	msg = noHTML.Replace(msg)
 	if reason != "" {
-		reason = ": " + reason
+		msg += ": " + reason
 	}
-	if a.Resource == "" {
-		return failure(http.StatusForbidden, "Forbidden", "forbidden: User %q cannot %s path %q%s", a.User.Name, a.Verb, a.Path, reason)
-	}
-	resource, scope := a.Resource, " at the cluster scope"
-	if a.Subresource != "" {
-		resource += "/" + a.Subresource
-	}
-	if a.Namespace != "" {
-		scope = fmt.Sprintf(" in the namespace %q", a.Namespace)
-	}
-	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name,
-		fmt.Errorf("User %q cannot %s resource %q in API group %q%s%s", a.User.Name, a.Verb, resource, a.Group, scope, reason))
+	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name, errors.New(msg))
 }
+
+// noHTML keeps a browser from taking a client's words for ours.
+var noHTML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // recorder remembers the status of the answer, and doesn't wait for ever for a client
 // that doesn't read it.

@@ -100,8 +100,8 @@ func TestHealth(t *testing.T) {
 	c := start(t)
 	for path, want := range map[string]string{
 		"/readyz":                         "ok",
-		"/readyz?verbose":                 "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]informer-sync ok\n[+]poststarthook/bootstrap ok\n[+]shutdown ok\nreadyz check passed\n",
-		"/livez?verbose&exclude=etcd":     "[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]poststarthook/bootstrap ok\nlivez check passed\n",
+		"/readyz?verbose":                 "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]informer-sync ok\n[+]poststarthook/bootstrap ok\n[+]poststarthook/rbac/bootstrap-roles ok\n[+]shutdown ok\nreadyz check passed\n",
+		"/livez?verbose&exclude=etcd":     "[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]poststarthook/bootstrap ok\n[+]poststarthook/rbac/bootstrap-roles ok\nlivez check passed\n",
 		"/readyz/etcd":                    "ok",
 		"/healthz/ping":                   "ok",
 		"/readyz/poststarthook/bootstrap": "ok",

@@ -37,10 +37,11 @@ func newHealth(etcd func(context.Context) error, synced, started, stopping <-cha
 	}
 	return &health{
 		log:  log,
-		live: append(slices.Clone(common), check{"poststarthook/bootstrap", isClosed(started)}),
+		live: append(slices.Clone(common), check{"poststarthook/bootstrap", isClosed(started)}, check{"poststarthook/rbac/bootstrap-roles", isClosed(started)}),
 		ready: append(slices.Clone(common),
 			check{"informer-sync", isClosed(synced)},
 			check{"poststarthook/bootstrap", isClosed(started)},
+			check{"poststarthook/rbac/bootstrap-roles", isClosed(started)},
 			check{"shutdown", func(context.Context) error {
 				if isClosed(stopping)(context.Background()) == nil {
 					return errors.New("process is shutting down")

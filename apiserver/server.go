@@ -47,9 +47,14 @@ type Config struct {
 	// the endpoint of the Service "kubernetes". Empty: the first listener's address.
 	AdvertiseAddress string `mapstructure:"advertise-address"`
 
-	ServiceCIDR   []string    `mapstructure:"service-cluster-ip-range"` // one, or two of different families
-	NodePortRange string      `mapstructure:"service-node-port-range"`
-	Etcd          etcd.Config `mapstructure:"etcd"`
+	ServiceCIDR   []string `mapstructure:"service-cluster-ip-range"` // one, or two of different families
+	NodePortRange string   `mapstructure:"service-node-port-range"`
+
+	// AuthorizationMode lists who is asked whether a request may proceed: Node, RBAC,
+	// AlwaysAllow, AlwaysDeny. The first that allows it decides.
+	AuthorizationMode []string `mapstructure:"authorization-mode" usage:"who decides what clients may do: Node, RBAC, AlwaysAllow, AlwaysDeny"`
+
+	Etcd etcd.Config `mapstructure:"etcd"`
 
 	Host      *host.Host     `mapstructure:"-"`
 	Listeners []net.Listener `mapstructure:"-"` // further ones; the server closes them
@@ -64,7 +69,7 @@ type Config struct {
 	KubeletClient pki.Pair `mapstructure:"-"` // shown to nodes
 
 	Authenticators []auth.Authenticator `mapstructure:"-"` // asked after client certificates and tokens
-	Authorizer     auth.Authorizer      `mapstructure:"-"` // nil: auth.Authenticated
+	Authorizer     auth.Authorizer      `mapstructure:"-"` // instead of AuthorizationMode
 
 	Log *slog.Logger `mapstructure:"-"`
 }
@@ -73,10 +78,11 @@ type Config struct {
 // certificates.
 func Defaults() Config {
 	return Config{
-		BindAddress:   "127.0.0.1:6443",
-		ServiceCIDR:   []string{"10.96.0.0/12"},
-		NodePortRange: "30000-32767",
-		Etcd:          etcd.Defaults(),
+		BindAddress:       "127.0.0.1:6443",
+		ServiceCIDR:       []string{"10.96.0.0/12"},
+		NodePortRange:     "30000-32767",
+		AuthorizationMode: []string{"AlwaysAllow"},
+		Etcd:              etcd.Defaults(),
 	}
 }
 
@@ -100,15 +106,15 @@ func New(cfg Config) (*Server, error) {
 	if s.cfg.Kinds == nil {
 		s.cfg.Kinds = api.Table
 	}
-	if s.cfg.Authorizer == nil {
-		s.cfg.Authorizer = auth.Authenticated{}
-	}
 	d := Defaults()
 	if len(s.cfg.ServiceCIDR) == 0 {
 		s.cfg.ServiceCIDR = d.ServiceCIDR
 	}
 	if s.cfg.NodePortRange == "" {
 		s.cfg.NodePortRange = d.NodePortRange
+	}
+	if len(s.cfg.AuthorizationMode) == 0 {
+		s.cfg.AuthorizationMode = d.AuthorizationMode
 	}
 	if cfg.BindAddress == "" && len(cfg.Listeners) == 0 {
 		return nil, fmt.Errorf("the API server has no address to listen on (bind-address)")
@@ -198,7 +204,10 @@ func (s *Server) boot(ctx context.Context, objects *store.Store, h *handlers, ad
 	case <-ctx.Done():
 		return nil
 	}
-	if err := h.bootstrap(ctx, advertise); err != nil {
+	g, groupCtx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.bootstrap(groupCtx, advertise) })
+	g.Go(func() error { return h.establish(groupCtx) })
+	if err := g.Wait(); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -223,7 +232,6 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 		advertise: advertise.String(),
 		alloc:     s.alloc,
 		owners:    owners.New(),
-		authz:     s.cfg.Authorizer,
 		metrics:   newMetrics(),
 		started:   started,
 		stall:     s.stall,
@@ -232,6 +240,9 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 	}
 	h.health = newHealth(objects.Ping, objects.Ready(), started, h.stopping, s.log)
 	var err error
+	if h.authz, h.rules, err = s.authorizer(objects); err != nil {
+		return nil, err
+	}
 	h.issuer, err = auth.NewIssuer(s.cfg.ServiceAccountIssuer, s.cfg.APIAudiences, s.cfg.ServiceAccountKey, h)
 	if err != nil {
 		return nil, err

@@ -64,6 +64,8 @@ func (c *cluster) boot(change ...func(*Config)) {
 		CA:               c.ca,
 		Serving:          c.issue(pki.Request{User: "kube-apiserver", DNS: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}),
 		Log:              testLog(),
+
+		AuthorizationMode: []string{"RBAC"},
 	}
 	cfg.KubeletClient = c.issue(pki.APIServerClient)
 	for _, f := range change {

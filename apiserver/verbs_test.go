@@ -473,7 +473,7 @@ func TestAnonymous(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]int{"/healthz": 200, "/livez": 200, "/readyz": 200, "/version": 200, "/readyz/etcd": 401, "/api": 401, "/api/v1/namespaces": 401, "/nonsense": 401, "/metrics": 401} {
+	for path, want := range map[string]int{"/healthz": 200, "/livez": 200, "/readyz": 200, "/version": 200, "/readyz/etcd": 403, "/api": 403, "/api/v1/namespaces": 403, "/nonsense": 403, "/metrics": 403} {
 		if code, _, body := c.call(client, "GET", path, ""); code != want {
 			t.Errorf("%s: %d %s", path, code, body)
 		}

@@ -38,7 +38,10 @@ func (h *handlers) modify(c *call, dryRun bool, f change) (*store.Version, error
 		if err != nil {
 			return nil, err
 		}
-		return next, admission.Admit(c.ctx(), h.admission(c, admission.Update, next, old, dryRun))
+		if err := admission.Admit(c.ctx(), h.admission(c, admission.Update, next, old, dryRun)); err != nil {
+			return nil, err
+		}
+		return next, h.confirm(c, next, old)
 	})
 }
 

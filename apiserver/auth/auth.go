@@ -5,7 +5,8 @@
 // An Authenticator turns a request into a User, an Authorizer turns a User and what
 // is asked for into yes or no. The API server asks them in that order, before any
 // handler runs. Users are known by client certificates (x509.go), by the tokens of
-// ServiceAccounts (jwt.go, serviceaccount.go) and by bootstrap tokens (bootstrap.go).
+// ServiceAccounts (jwt.go, serviceaccount.go) and by bootstrap tokens (bootstrap.go). What
+// they may is said by roles (rbac/, and policy/ for those a cluster starts with).
 // Left out: OpenID providers, webhooks, tokens from files and proxies that name users.
 package auth
 
@@ -86,24 +87,4 @@ func known(u *User) *User {
 	copied := *u
 	copied.Groups = append(slices.Clip(slices.Clone(u.Groups)), GroupAuthenticated)
 	return &copied
-}
-
-// public is what anybody may read, by upstream's role system:public-info-viewer.
-var public = []string{"/healthz", "/livez", "/readyz", "/version"}
-
-// Authenticated lets everybody in whom an authenticator knows, and anonymous
-// requests only to the health checks and the version.
-//
-// Kubernetes: this is --authorization-mode=AlwaysAllow; the default there is RBAC.
-type Authenticated struct{}
-
-// Authorize implements Authorizer.
-func (Authenticated) Authorize(_ context.Context, a Attributes) (bool, string, error) {
-	if a.User.Name != Anonymous {
-		return true, "", nil
-	}
-	if a.Resource == "" && a.Verb == "get" && slices.Contains(public, a.Path) {
-		return true, "", nil
-	}
-	return false, "", nil
 }

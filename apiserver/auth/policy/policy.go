@@ -16,6 +16,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"orrery.example.org/api"
 )
@@ -98,6 +99,20 @@ func mark(o api.Object) {
 	labels["kubernetes.io/bootstrapping"] = "rbac-defaults"
 	o.SetLabels(labels)
 	o.SetAnnotations(map[string]string{rbacv1.AutoUpdateAnnotationKey: "true"})
+}
+
+// Resource is where an object of the policy is kept.
+func Resource(o api.Object) schema.GroupVersionResource {
+	resource := "clusterrolebindings"
+	switch o.(type) {
+	case *rbacv1.ClusterRole:
+		resource = "clusterroles"
+	case *rbacv1.Role:
+		resource = "roles"
+	case *rbacv1.RoleBinding:
+		resource = "rolebindings"
+	}
+	return rbacv1.SchemeGroupVersion.WithResource(resource)
 }
 
 func (r role) object() api.Object {

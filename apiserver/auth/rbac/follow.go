@@ -163,6 +163,9 @@ func (ix *Index) unbind(b *binding) {
 		ix.tidy(at, b.role)
 	}
 	s := ix.scopes[b.namespace]
+	if s == nil {
+		return // a binding of nobody, and the others here are gone
+	}
 	s.each(b, func(in map[string][]*binding, name string) {
 		in[name] = slices.DeleteFunc(in[name], func(other *binding) bool { return other == b })
 		if len(in[name]) == 0 {

@@ -196,7 +196,10 @@ func TestFollow(t *testing.T) {
 	expect("the binding changes", map[string]bool{"u services n": false, "v services n": true})
 	roles.Change(again, nil)
 	expect("the role goes", map[string]bool{"v services n": false})
+	nobody := bind("n", "z", "Role r")
+	roleBindings.Change(nil, nobody)
 	roleBindings.Change(second, nil)
+	roleBindings.Change(nobody, nil)
 	clusterRoles.Replace(nil)
 	if len(ix.roles)+len(ix.bindings)+len(ix.scopes) != 0 {
 		t.Errorf("something is left of nothing: %v %v %v", ix.roles, ix.bindings, ix.scopes)

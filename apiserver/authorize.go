@@ -1,0 +1,70 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"orrery.example.org/apiserver/auth"
+	"orrery.example.org/apiserver/auth/policy"
+	"orrery.example.org/apiserver/auth/rbac"
+	"orrery.example.org/apiserver/store"
+)
+
+// authority is the modes of authorization, asked when they know enough.
+type authority struct {
+	modes auth.Authorizer
+	store *store.Store
+}
+
+// authorizer puts the modes together and lets them follow the store. The index of roles
+// is there in every mode: nobody may hand on what he hasn't got (escalate.go).
+func (s *Server) authorizer(objects *store.Store) (auth.Authorizer, *rbac.Index, error) {
+	rules := rbac.New(policy.Objects())
+	for _, kind := range s.cfg.Kinds {
+		if kind.Storage().Group == rbacv1.GroupName {
+			objects.Collection(kind).Observe(rules.Follow(kind.Storage().New()))
+		}
+	}
+	if s.cfg.Authorizer != nil {
+		return &authority{s.cfg.Authorizer, objects}, rules, nil
+	}
+	modes := auth.Union{auth.Masters{}}
+	for _, name := range s.cfg.AuthorizationMode {
+		switch name {
+		case "AlwaysAllow":
+			modes = append(modes, auth.Authenticated{})
+		case "AlwaysDeny":
+			modes = append(modes, auth.Nobody{})
+		case "RBAC":
+			modes = append(modes, rules)
+		default:
+			return nil, nil, fmt.Errorf("authorization-mode %q: there are AlwaysAllow, AlwaysDeny, Node and RBAC", name)
+		}
+	}
+	return &authority{modes, objects}, rules, nil
+}
+
+// Authorize implements auth.Authorizer. A request for a resource waits until what is
+// stored is known; health does not, it has to say just that. And nobody is turned away
+// by old knowledge: what has been granted counts from the answer to that request on.
+//
+// Kubernetes: a grant counts once the authorizer's informer has told of it.
+func (a *authority) Authorize(ctx context.Context, asked auth.Attributes) (bool, string, error) {
+	if asked.Resource != "" {
+		select {
+		case <-a.store.Ready():
+		case <-ctx.Done():
+			return false, "", ctx.Err()
+		}
+	}
+	allowed, reason, err := a.modes.Authorize(ctx, asked)
+	if allowed || err != nil || asked.Resource == "" {
+		return allowed, reason, err
+	}
+	if err := a.store.Current(ctx); err != nil {
+		return false, reason, nil // etcd is gone: what is known has to do
+	}
+	return a.modes.Authorize(ctx, asked)
+}
