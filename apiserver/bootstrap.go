@@ -30,13 +30,15 @@ type own struct {
 }
 
 // bootstrap makes what must exist in every cluster: four namespaces, two priority
-// classes, and the Service "kubernetes" through which Pods find this server.
+// classes, the CA for whoever serves the cluster's clients as well, and the Service
+// "kubernetes" through which Pods find this server.
 //
-// Upstream counterpart: pkg/controlplane/controller/{systemnamespaces,kubernetesservice}
-// and pkg/registry/scheduling/rest.
+// Upstream counterpart: pkg/controlplane/controller/{systemnamespaces,kubernetesservice,
+// clusterauthenticationtrust} and pkg/registry/scheduling/rest.
 // Kubernetes: makes the priority classes when it starts, and not again if they are deleted.
 func (h *handlers) bootstrap(ctx context.Context, advertise netip.AddrPort) error {
 	objects := append(systemNamespaces(), systemPriorities()...)
+	objects = append(objects, clientAuthority(h.clientCA))
 	objects = append(objects, kubernetesService(h.alloc.First(), advertise.Port()))
 	if !advertise.Addr().IsLoopback() { // nobody else could reach that, and validation refuses it
 		objects = append(objects, kubernetesEndpoints(advertise)...)
@@ -151,6 +153,25 @@ func systemPriorities() []own {
 		objects = append(objects, own{resource: schedulingv1.SchemeGroupVersion.WithResource("priorityclasses"), object: class})
 	}
 	return objects
+}
+
+// clientAuthority tells other servers, like a scheduler's port for metrics, by which CA
+// this one knows its clients.
+func clientAuthority(pem []byte) own {
+	return own{
+		resource: corev1.SchemeGroupVersion.WithResource("configmaps"),
+		object: &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "extension-apiserver-authentication"},
+			Data:       map[string]string{"client-ca-file": string(pem)},
+		},
+		repair: func(have, want api.Object) {
+			c := have.(*corev1.ConfigMap)
+			if c.Data == nil {
+				c.Data = map[string]string{}
+			}
+			c.Data["client-ca-file"] = want.(*corev1.ConfigMap).Data["client-ca-file"]
+		},
+	}
 }
 
 // The Service and its endpoints are called the same, and so is their only port.

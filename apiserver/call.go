@@ -24,6 +24,7 @@ type handlers struct {
 	kinds     []*api.Kind
 	resources map[schema.GroupVersionResource]*resource
 	advertise string // host:port
+	clientCA  []byte // PEM
 	alloc     *alloc.Allocator
 	owners    *owners.Tracker
 	nodes     *nodeClient

@@ -230,6 +230,7 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 		kinds:     s.cfg.Kinds,
 		resources: collect(objects, s.cfg.Kinds),
 		advertise: advertise.String(),
+		clientCA:  s.cfg.CA.PEM,
 		alloc:     s.alloc,
 		owners:    owners.New(),
 		metrics:   newMetrics(),

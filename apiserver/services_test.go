@@ -163,3 +163,22 @@ func TestKubernetesService(t *testing.T) {
 		t.Error(ep, err)
 	}
 }
+
+// TestClientAuthority: other servers find out by which CA clients are known.
+func TestClientAuthority(t *testing.T) {
+	c := start(t)
+	maps := c.client().CoreV1().ConfigMaps("kube-system")
+	m, err := maps.Get(t.Context(), "extension-apiserver-authentication", metav1.GetOptions{})
+	if err != nil || m.Data["client-ca-file"] != string(c.ca.PEM) {
+		t.Fatal(m, err)
+	}
+	if _, err := maps.Patch(t.Context(), m.Name, types.MergePatchType, []byte(`{"data":{"client-ca-file":"mine","x":"y"}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.stop()
+	c.boot()
+	maps = c.client().CoreV1().ConfigMaps("kube-system")
+	if m, err = maps.Get(t.Context(), m.Name, metav1.GetOptions{}); err != nil || m.Data["client-ca-file"] != string(c.ca.PEM) || m.Data["x"] != "y" {
+		t.Error(m, err)
+	}
+}
