@@ -14,8 +14,6 @@ import (
 
 	"orrery.example.org/controller"
 	"orrery.example.org/dns"
-	"orrery.example.org/node"
-	"orrery.example.org/pki"
 	"orrery.example.org/proxy"
 )
 
@@ -143,45 +141,4 @@ func serveDNS() *cobra.Command {
 			}
 			return server.Run, nil
 		})
-}
-
-// nodeConfig is the file of ctl serve node.
-type nodeConfig struct {
-	node.Config   `mapstructure:",squash"`
-	ClusterAccess `mapstructure:",squash"`
-	CertFile      string `mapstructure:"tls-cert-file" usage:"certificate of the agent's HTTPS server"`
-	KeyFile       string `mapstructure:"tls-private-key-file" usage:"its key"`
-	ClientCAFile  string `mapstructure:"client-ca-file" usage:"who signs the certificates of the API server"`
-}
-
-func serveNode() *cobra.Command {
-	return component("node", "The agent of this machine, as a node", nodeConfig{Config: node.Defaults()},
-		func(c nodeConfig, log *slog.Logger) (func(context.Context) error, error) {
-			var err error
-			if c.Config.Client, err = c.client(); err != nil {
-				return nil, err
-			}
-			if c.Serving, err = readPair(c.CertFile, c.KeyFile); err != nil {
-				return nil, err
-			}
-			if c.ClientCA, err = os.ReadFile(c.ClientCAFile); err != nil {
-				return nil, fmt.Errorf("read client-ca-file: %w", err)
-			}
-			c.Log = log
-			agent, err := node.New(c.Config)
-			if err != nil {
-				return nil, err
-			}
-			return agent.Run, nil
-		})
-}
-
-func readPair(certFile, keyFile string) (pair pki.Pair, err error) {
-	if pair.Cert, err = os.ReadFile(certFile); err != nil {
-		return pair, fmt.Errorf("read tls-cert-file: %w", err)
-	}
-	if pair.Key, err = os.ReadFile(keyFile); err != nil {
-		return pair, fmt.Errorf("read tls-private-key-file: %w", err)
-	}
-	return pair, nil
 }

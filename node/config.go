@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"orrery.example.org/host"
+	"orrery.example.org/node/server"
 	"orrery.example.org/node/workload"
 	"orrery.example.org/pki"
 )
@@ -38,6 +39,9 @@ type Config struct {
 	Client   *rest.Config `mapstructure:"-"`
 	Serving  pki.Pair     `mapstructure:"-"` // certificate of the HTTPS server
 	ClientCA []byte       `mapstructure:"-"` // PEM; who signs the certificates that may enter
+
+	// ServingCertificate is asked for each connection, instead of Serving, if it is set.
+	ServingCertificate server.CertificateFunc `mapstructure:"-"`
 
 	// Workloads adds built-in programs to those of package workload, by name.
 	Workloads []workload.Named `mapstructure:"-"`

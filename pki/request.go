@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -134,4 +135,10 @@ func (p Pair) Leaf() (*x509.Certificate, error) {
 		return nil, err
 	}
 	return pair.Leaf, nil
+}
+
+// Hash identifies a CA by its public key, in kubeadm's notation: who joins compares it
+// with what the administrator told him.
+func Hash(ca *x509.Certificate) string {
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(ca.RawSubjectPublicKeyInfo))
 }

@@ -63,7 +63,12 @@ type Config struct {
 	Serving  pki.Pair // the server's certificate
 	ClientCA []byte   // PEM
 	Log      *slog.Logger
+
+	ServingCertificate CertificateFunc // instead of Serving, for certificates that are renewed
 }
+
+// CertificateFunc finds the certificate for a connection.
+type CertificateFunc = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // Server serves one node.
 type Server struct {
@@ -77,20 +82,23 @@ const masters = "system:masters"
 
 // New makes a server. It starts nothing.
 func New(c Config, backend Backend) (*Server, error) {
-	cert, err := c.Serving.TLS()
-	if err != nil {
-		return nil, fmt.Errorf("the node's serving certificate: %w", err)
+	if c.ServingCertificate == nil {
+		cert, err := c.Serving.TLS()
+		if err != nil {
+			return nil, fmt.Errorf("the node's serving certificate: %w", err)
+		}
+		c.ServingCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(c.ClientCA) {
 		return nil, errors.New("the CA of the node's clients: no certificate in the PEM data")
 	}
 	return &Server{cfg: c, backend: backend, tls: &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		ClientCAs:    pool,
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"}, // streams are upgraded connections, which HTTP/2 has not
+		GetCertificate: c.ServingCertificate,
+		ClientCAs:      pool,
+		ClientAuth:     tls.RequireAndVerifyClientCert,
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"http/1.1"}, // streams are upgraded connections, which HTTP/2 has not
 	}}, nil
 }
 
