@@ -3,6 +3,7 @@ package api
 // Table lists every kind the cluster knows, in the order discovery shows them.
 // Adding a kind is one file and one row here.
 var Table = []*Kind{
+	bindings,
 	configMaps,
 	endpoints,
 	events,

@@ -8,6 +8,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"orrery.example.org/api"
@@ -23,8 +25,8 @@ import (
 // result goes on like the body of any update: merge, check, allocate, write. Owners are
 // noted per view, so that the status a controller applies is not taken from it by those
 // who apply the object.
-func (h *handlers) apply(c *call, body []byte, o writeOptions) error {
-	patch, err := c.decodePatch(body, o.fieldValidation)
+func (h *handlers) apply(c *call, kind types.PatchType, body []byte, o writeOptions) error {
+	patch, err := c.decodePatch(kind, body, o.fieldValidation)
 	if err != nil {
 		return err
 	}
@@ -77,8 +79,14 @@ func unapplicable(err error) error {
 
 // decodePatch reads an apply patch. It isn't decoded into the kind's type: what it
 // leaves out and what it sets to zero are two things.
-func (c *call) decodePatch(body []byte, validation string) (*unstructured.Unstructured, error) {
+func (c *call) decodePatch(kind types.PatchType, body []byte, validation string) (*unstructured.Unstructured, error) {
 	patch := &unstructured.Unstructured{Object: map[string]any{}}
+	if kind == types.ApplyCBORPatchType { // where a map can't have a key twice
+		if err := direct.Unmarshal(body, &patch.Object); err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding CBOR: %v", err))
+		}
+		return patch, nil
+	}
 	if err := yaml.Unmarshal(body, &patch.Object); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 	}

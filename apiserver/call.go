@@ -116,6 +116,7 @@ var (
 	objectVerbs = map[string]verb{
 		"get": (*handlers).get, "update": (*handlers).update,
 		"patch": (*handlers).patch, "delete": (*handlers).delete,
+		"watch": (*handlers).watch, // by a deprecated path
 	}
 	questionVerbs = map[string]verb{"create": (*handlers).ask}
 
@@ -135,10 +136,7 @@ func (h *handlers) serveResource(w http.ResponseWriter, r *http.Request) error {
 	c := &call{resource: res, w: w, r: r, namespace: unescape(mux.Vars(r)["namespace"]), name: a.Name, subresource: a.Subresource, user: a.User}
 	if res == nil || (c.namespace != "" && !res.kind.Namespaced) || (c.namespace == "" && c.name != "" && res.kind.Namespaced) {
 		*a = auth.Attributes{User: a.User, Verb: a.Verb, Path: a.Path} // metrics shall not count what doesn't exist
-		return h.notFound(w, r)
-	}
-	if r.Method == http.MethodHead && c.subresource != "proxy" {
-		return errMethodNotAllowed()
+		return h.noSuchPath(w, r)
 	}
 	select {
 	case <-h.started: // who comes early waits a moment instead of finding no namespaces
@@ -147,6 +145,9 @@ func (h *handlers) serveResource(w http.ResponseWriter, r *http.Request) error {
 	}
 	run, err := h.verb(c, a.Verb)
 	if err != nil {
+		return err
+	}
+	if err := acceptable(r, c.produces(a.Verb)); err != nil {
 		return err
 	}
 	grow()
@@ -167,6 +168,8 @@ func (h *handlers) verb(c *call, name string) (verb, error) {
 		}
 	case !c.kind.Stored() && c.name != "":
 		return nil, errNoSuchPath()
+	case c.version.GroupVersionKind == bindingVersion.GroupVersionKind:
+		verbs = map[string]verb{"create": (*handlers).bind}
 	case c.name == "":
 		verbs = collectionVerbs
 		if !c.kind.Stored() {
@@ -179,10 +182,24 @@ func (h *handlers) verb(c *call, name string) (verb, error) {
 	default:
 		c.view = h.objectView(c.resource)
 	}
-	if run := verbs[name]; run != nil {
-		return run, nil
+	run := verbs[name]
+	if run == nil || (name == "watch" && c.r.Method != http.MethodGet) || (c.r.Method == http.MethodHead && c.subresource != "proxy") {
+		return nil, errMethodNotAllowed()
 	}
-	return nil, errMethodNotAllowed()
+	return run, nil
+}
+
+// produces are the media types that the call's verb can answer in.
+func (c *call) produces(verb string) []string {
+	switch {
+	case c.subresource == "log":
+		return append([]string{"text/plain"}, representations...)
+	case connects(c.kind.Resource, c.subresource) || c.subresource == "proxy":
+		return []string{"*/*"}
+	case verb == "list" || verb == "watch":
+		return withEvents
+	}
+	return representations
 }
 
 // objectView shows the whole object. Writing through it leaves the status alone.

@@ -1,21 +1,25 @@
 package apiserver
 
 import (
-	"bytes"
+	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
 	jsonserializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"orrery.example.org/api"
 )
@@ -47,7 +51,7 @@ func bodyMedia(r *http.Request) (media, error) {
 	if m, ok := mediaOf(t); ok && err == nil {
 		return m, nil
 	}
-	return 0, errUnsupportedMedia()
+	return 0, errUnsupportedMedia(strings.Join(representations, ", "))
 }
 
 // decodeBody reads the request's body as an object of the given version.
@@ -75,7 +79,7 @@ func (c *call) decode(body []byte, m media, v *api.Version, validation string) (
 	}
 	var wrong *wrongKind
 	switch {
-	case errors.As(err, &wrong) && wrong.got.GroupVersion() != wrong.want.GroupVersion():
+	case errors.As(err, &wrong) && wrong.otherVersion():
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
 			wrong.got.GroupVersion(), wrong.want.GroupVersion()))
 	case err != nil && gvk != nil && gvk.Kind != "":
@@ -91,11 +95,14 @@ func decoder(m media, v *api.Version, strict bool) runtime.Decoder {
 	return decoderOf(m, onlyKind{v}, strict)
 }
 
-func decoderOf(m media, scheme runtime.ObjectCreater, strict bool) runtime.Decoder {
-	if m == protobufMedia {
-		return protobuf.NewSerializer(scheme, nil)
+func decoderOf(m media, kinds runtime.ObjectCreater, strict bool) runtime.Decoder {
+	switch m {
+	case protobufMedia:
+		return protobuf.NewSerializer(kinds, nil)
+	case cborMedia:
+		return cbor.NewSerializer(kinds, nil, cbor.Strict(strict))
 	}
-	return jsonserializer.NewSerializerWithOptions(jsonserializer.DefaultMetaFactory, scheme, nil,
+	return jsonserializer.NewSerializerWithOptions(jsonserializer.DefaultMetaFactory, kinds, nil,
 		jsonserializer.SerializerOptions{Yaml: m == yamlMedia, Strict: strict})
 }
 
@@ -113,22 +120,39 @@ func (k onlyKind) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 type wrongKind struct{ got, want schema.GroupVersionKind }
 
 func (e *wrongKind) Error() string {
-	return fmt.Sprintf("no kind %q is expected here, only %q", e.got.Kind, e.want.Kind)
+	if !scheme.Scheme.Recognizes(e.got) {
+		return runtime.NewNotRegisteredErrForKind("pkg/runtime/scheme.go:111", e.got).Error()
+	}
+	// Upstream tries to convert between Go types, and names these.
+	return fmt.Sprintf("converting (%s.%s) to (%s.%s): unknown conversion",
+		e.got.Version, e.got.Kind, groupTitle(e.want.Group), e.want.Kind)
 }
 
-// summary is the beginning of a body, for error messages.
+// otherVersion says whether it is the right kind, in another version.
+func (e *wrongKind) otherVersion() bool {
+	return e.got.Kind == e.want.Kind && e.got != e.want && scheme.Scheme.Recognizes(e.got)
+}
+
+// groupTitle is the short name of a group: core, apps, networking.
+func groupTitle(group string) string {
+	first, _, _ := strings.Cut(group, ".")
+	return cmp.Or(first, "core")
+}
+
+// summary is the beginning of a body, for error messages; what isn't JSON in hexadecimal.
 func summary(body []byte) string {
 	const most = 30
-	switch {
-	case len(body) == 0:
+	if len(body) == 0 {
 		return "<empty>"
-	case len(body) > most:
-		body = body[:most]
 	}
-	if bytes.IndexByte(body, 0) >= 0 || bytes.HasPrefix(body, []byte("k8s")) {
-		return fmt.Sprintf("hex: %x ...", body)
+	more := ""
+	if len(body) > most {
+		body, more = body[:most], " ..."
 	}
-	return string(body) + " ..."
+	if body[0] == '{' {
+		return string(body) + more
+	}
+	return hex.EncodeToString(body) + more
 }
 
 // warn adds a Warning header, which kubectl prints. Must precede the answer.

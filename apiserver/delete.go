@@ -129,7 +129,7 @@ func (h *handlers) deleteCollection(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.write(http.StatusOK, f, pieces)
+	return c.write(http.StatusOK, a, f, pieces)
 }
 
 // deleteOptions come in the body, or else in the query.

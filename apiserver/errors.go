@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,36 +40,38 @@ func failure(code int, reason metav1.StatusReason, format string, args ...any) *
 	}}
 }
 
-// rejection is the failure of a request that doesn't reach a resource. Its details say
-// nothing, but are there.
-func rejection(code int, reason metav1.StatusReason, message string) *apierrors.StatusError {
+// The errors of paths, methods and media types.
+func errNoSuchPath() error {
+	return unroutable(http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
+}
+
+func errMethodNotAllowed() error {
+	return unroutable(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
+		"the server does not allow this method on the requested resource")
+}
+
+func errNoRepresentation(types []string) error {
+	return unroutable(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
+		"406: Not Acceptable\n\nAvailable representations: "+strings.Join(types, ", "))
+}
+
+func errNoPatchType() error {
+	return unroutable(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType, "415: Unsupported Media Type")
+}
+
+// unroutable is an error of the router's.
+func unroutable(code int, reason metav1.StatusReason, message string) error {
 	err := failure(code, reason, "%s", message)
 	err.ErrStatus.Details = &metav1.StatusDetails{}
 	return err
 }
 
-// The errors of paths and media types.
-func errNoSuchPath() error {
-	return rejection(http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
-}
-
-func errMethodNotAllowed() error {
-	return rejection(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
-		"the server does not allow this method on the requested resource")
-}
-
-// errNotAcceptable is for representations that the object has not in the media types that
-// were asked for, errUnknownMedia for media types that there are not at all.
 func errNotAcceptable(accepted string) error {
 	return failure(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
 		"only the following media types are accepted: %s", accepted)
 }
 
-func errUnknownMedia(available string) error {
-	return rejection(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
-		"406: Not Acceptable\n\nAvailable representations: "+available)
-}
-
-func errUnsupportedMedia() error {
-	return rejection(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType, "415: Unsupported Media Type")
+func errUnsupportedMedia(accepted string) error {
+	return failure(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
+		"the body of the request was in an unknown format - accepted media types include: %s", accepted)
 }

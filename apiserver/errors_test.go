@@ -58,9 +58,9 @@ func TestErrors(t *testing.T) {
 		reason                   metav1.StatusReason
 		message                  string // part of it
 	}{
-		{"no such path", "GET", "/api/nonsense", "", nil, 404, "NotFound", "the server could not find the requested resource"},
+		{"no such path", "GET", "/version/nonsense", "", nil, 404, "NotFound", "the server could not find the requested resource"},
 		{"no such resource", "GET", "/api/v1/gizmos", "", nil, 404, "NotFound", "the server could not find the requested resource"},
-		{"no such group", "GET", "/apis/apps/v3/gizmos", "", nil, 404, "NotFound", "the server could not find"},
+		{"no such version of a group", "GET", "/apis/apps/v7/gizmos", "", nil, 404, "NotFound", "the server could not find"},
 		{"no such subresource", "GET", pods + "/x/gizmo", "", nil, 404, "NotFound", "the server could not find"},
 		{"no such object", "GET", pods + "/x", "", nil, 404, "NotFound", `pods "x" not found`},
 		{"no such object in a group", "GET", "/apis/apps/v1/namespaces/default/deployments/x", "", nil, 404, "NotFound", `deployments.apps "x" not found`},
@@ -69,10 +69,13 @@ func TestErrors(t *testing.T) {
 		{"wrong method", "PUT", pods, podBody, nil, 405, "MethodNotAllowed", "the server does not allow this method on the requested resource"},
 		{"create without namespace", "POST", "/api/v1/pods", podBody, nil, 405, "MethodNotAllowed", "the server does not allow this method"},
 
-		{"accept", "GET", pods, "", []string{"Accept: text/html"}, 406, "NotAcceptable", "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
-		{"accept for a watch", "GET", pods + "?watch=1", "", []string{"Accept: application/yaml"}, 406, "NotAcceptable", "only the following media types are accepted: application/json, application/vnd.kubernetes.protobuf;stream=watch"},
-		{"body's type", "POST", pods, podBody, []string{"Content-Type: text/plain"}, 415, "UnsupportedMediaType", "415: Unsupported Media Type"},
-		{"patch's type", "PATCH", configMaps + "/there", "{}", []string{"Content-Type: application/apply-patch+cbor"}, 415, "UnsupportedMediaType", "415: Unsupported Media Type"},
+		{"accept", "GET", pods, "", []string{"Accept: text/html"}, 406, "NotAcceptable", "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"},
+		{"accept for an object", "GET", configMaps + "/there", "", []string{"Accept: text/html"}, 406, "NotAcceptable", "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
+		{"accept in an unknown form", "GET", pods, "", []string{"Accept: application/json;as=Gizmo;v=v1;g=meta.k8s.io"}, 406, "NotAcceptable", "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
+		{"accept for a watch", "GET", pods + "?watch=1", "", []string{"Accept: application/yaml"}, 406, "NotAcceptable", "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"},
+		{"body's type", "POST", pods, podBody, []string{"Content-Type: text/plain"}, 415, "UnsupportedMediaType", "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"},
+		{"patch's type", "PATCH", configMaps + "/there", "{}", []string{"Content-Type: application/json"}, 415, "UnsupportedMediaType", "415: Unsupported Media Type"},
+		{"apply: not CBOR", "PATCH", configMaps + "/there?fieldManager=m", "{", []string{"Content-Type: application/apply-patch+cbor"}, 400, "BadRequest", "error decoding CBOR: "},
 		{"apply: no manager", "PATCH", configMaps + "/there", "{}", []string{"Content-Type: application/apply-patch+yaml"}, 422, "Invalid", `PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch`},
 		{"apply: not YAML", "PATCH", configMaps + "/there?fieldManager=m", "{", []string{"Content-Type: application/apply-patch+yaml"}, 400, "BadRequest", "error decoding YAML: "},
 		{"apply: no kind", "PATCH", configMaps + "/there?fieldManager=m", "{}", []string{"Content-Type: application/apply-patch+yaml"}, 400, "BadRequest", "invalid object type: /, Kind="},
@@ -91,8 +94,9 @@ func TestErrors(t *testing.T) {
 		{"too large", "POST", configMaps, big, nil, 413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728"},
 		{"not protobuf", "POST", pods, podBody, []string{"Content-Type: application/vnd.kubernetes.protobuf"}, 400, "BadRequest", "provided data does not appear to be a protobuf message"},
 		{"bad yaml", "POST", pods, "a: [", []string{"Content-Type: application/yaml"}, 400, "BadRequest", "yaml"},
-		{"another kind", "POST", pods, `{"kind":"Service","apiVersion":"v1","metadata":{"name":"x"}}`, nil, 400, "BadRequest", `Service in version "v1" cannot be handled as a Pod`},
-		{"another version", "POST", pods, `{"kind":"Pod","apiVersion":"apps/v1","metadata":{"name":"x"}}`, nil, 400, "BadRequest", "the API version in the data (apps/v1) does not match the expected API version (v1)"},
+		{"another kind", "POST", pods, `{"kind":"Service","apiVersion":"v1","metadata":{"name":"x"}}`, nil, 400, "BadRequest", `Service in version "v1" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion`},
+		{"another version", "POST", pods, `{"kind":"Pod","apiVersion":"apps/v1","metadata":{"name":"x"}}`, nil, 400, "BadRequest", `Pod in version "v1" cannot be handled as a Pod: no kind "Pod" is registered for version "apps/v1" in scheme`},
+		{"another group's version", "POST", "/api/v1/namespaces/default/events", `{"kind":"Event","apiVersion":"events.k8s.io/v1","metadata":{"name":"x"}}`, nil, 400, "BadRequest", "the API version in the data (events.k8s.io/v1) does not match the expected API version (v1)"},
 
 		{"another namespace", "POST", pods, `{"metadata":{"name":"x","namespace":"other"}}`, nil, 400, "BadRequest", "the namespace of the provided object does not match the namespace sent on the request"},
 		{"missing namespace", "POST", "/api/v1/namespaces/nowhere/pods", podBody, nil, 404, "NotFound", `namespaces "nowhere" not found`},

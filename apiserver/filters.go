@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
@@ -45,8 +45,7 @@ func (h *handlers) record(next http.Handler) http.Handler {
 			if p != nil && p != http.ErrAbortHandler {
 				h.log.Error("a handler panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 				if rec.status == 0 {
-					h.fail(rec, r, failure(http.StatusInternalServerError, metav1.StatusReasonInternalError,
-						"This request caused apiserver to panic. Look in the logs for details."))
+					http.Error(rec, "This request caused apiserver to panic. Look in the logs for details.", http.StatusInternalServerError)
 					p = nil
 				}
 			}
@@ -63,11 +62,7 @@ func (h *handlers) record(next http.Handler) http.Handler {
 // answerTo sets the headers that every answer has: the request's name, which a client may
 // give it, and that only who asked may keep the answer, where no handler says otherwise.
 func answerTo(r *http.Request, header http.Header) {
-	id := r.Header.Get(auditID)
-	if id == "" {
-		id = string(uuid.NewUUID())
-	}
-	header.Set(auditID, id[:min(len(id), 64)])
+	header.Set(auditID, cmp.Or(r.Header.Get(auditID), string(uuid.NewUUID())))
 	header.Set("Cache-Control", "no-cache, private")
 }
 

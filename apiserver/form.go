@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
 	"sigs.k8s.io/yaml"
 
 	"orrery.example.org/api"
@@ -23,6 +24,7 @@ import (
 // those bytes with something constant before and after them:
 //
 //	JSON      {"kind":"Pod","apiVersion":"v1", + item without its first brace
+//	CBOR      the same with maps (cbor.go)
 //	protobuf  k8s\0, a runtime.Unknown with the type and the item in it
 //
 // A list is such items one after the other (list.go), a watch one per event (stream.go).
@@ -41,15 +43,23 @@ type form struct {
 // formKey names the encoding of an item.
 type formKey struct {
 	version *api.Version
-	binary  bool
+	media   media
 	partial bool
+}
+
+// ofItems is how items are written: YAML is made of JSON at the end.
+func (m media) ofItems() media {
+	if m == yamlMedia {
+		return jsonMedia
+	}
+	return m
 }
 
 // whole is the form that shows all of an object.
 func whole(v *api.Version, m media) *form {
 	return newForm(&form{
 		media: m, gvk: v.GroupVersionKind, listGVK: v.GroupVersion().WithKind(v.Kind + "List"),
-		key:     formKey{v, m == protobufMedia, false},
+		key:     formKey{v, m.ofItems(), false},
 		convert: func(o api.Object) runtime.Object { return served(v, o) },
 	})
 }
@@ -59,15 +69,18 @@ func metadataOnly(v *api.Version, gv schema.GroupVersion, m media) *form {
 	return newForm(&form{
 		media: m, gvk: gv.WithKind("PartialObjectMetadata"), listGVK: gv.WithKind("PartialObjectMetadataList"),
 		typed:   true,
-		key:     formKey{v, m == protobufMedia, true},
+		key:     formKey{v, m.ofItems(), true},
 		convert: func(o api.Object) runtime.Object { return partial(o) },
 	})
 }
 
 func newForm(f *form) *form {
-	if f.media == protobufMedia {
+	switch f.media {
+	case protobufMedia:
 		f.head = unknownHead(f.gvk)
-	} else {
+	case cborMedia:
+		f.head = cborType(f.gvk)
+	default:
 		f.head = typeHead(f.gvk)
 	}
 	return f
@@ -94,8 +107,11 @@ func (f *form) encode(o api.Object) ([]byte, error) { return encodeItem(f.conver
 
 // encodeItem writes an object without its type.
 func encodeItem(o runtime.Object, m media) ([]byte, error) {
-	if m != protobufMedia {
+	switch m {
+	case jsonMedia, yamlMedia:
 		return json.Marshal(untyped(o))
+	case cborMedia:
+		return direct.Marshal(untyped(o))
 	}
 	p, ok := o.(interface{ Marshal() ([]byte, error) })
 	if !ok {
@@ -119,7 +135,10 @@ func untyped(o runtime.Object) runtime.Object {
 
 // single is an item that stands alone, as pieces to write one after the other.
 func (f *form) single(item []byte) [][]byte {
-	if f.media == protobufMedia {
+	switch f.media {
+	case cborMedia:
+		return cborSingle(f.head, item)
+	case protobufMedia:
 		return [][]byte{f.head, binary.AppendUvarint(nil, uint64(len(item))), item, unknownTail}
 	}
 	return [][]byte{f.head, afterBrace(item)}
@@ -155,6 +174,9 @@ func afterBrace(item []byte) []byte { return item[1:] }
 // typeHead opens a JSON object with its type; an item's fields follow. Every item
 // has fields: metadata is always written.
 func typeHead(gvk schema.GroupVersionKind) []byte {
+	if gvk.Version == "" { // discovery's oldest documents have none
+		return fmt.Appendf(nil, `{"kind":%q,`, gvk.Kind)
+	}
 	return fmt.Appendf(nil, `{"kind":%q,"apiVersion":%q,`, gvk.Kind, gvk.GroupVersion().String())
 }
 

@@ -48,7 +48,7 @@ func (h *handlers) list(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.write(http.StatusOK, f, pieces)
+	return c.write(http.StatusOK, a, f, pieces)
 }
 
 // storeListOptions reads the rules of resourceVersion: none is the newest state, "0"
@@ -70,8 +70,11 @@ func storeListOptions(c *call, o listOptions) store.ListOptions {
 
 // list writes items one after the other; see form.
 func (f *form) list(items []*store.Version, meta metav1.ListMeta) ([][]byte, error) {
-	if f.media == protobufMedia {
+	switch f.media {
+	case protobufMedia:
 		return f.protobufList(items, meta)
+	case cborMedia:
+		return f.cborList(items, meta)
 	}
 	head, err := json.Marshal(meta)
 	if err != nil {

@@ -1,12 +1,11 @@
 package apiserver
 
 import (
-	"mime"
 	"net/http"
-	"sort"
-	"strconv"
+	"slices"
 	"strings"
 
+	"github.com/munnerz/goautoneg"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1beta1 "k8s.io/apimachinery/pkg/apis/meta/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,108 +18,126 @@ const (
 	jsonMedia media = iota
 	yamlMedia
 	protobufMedia
+	cborMedia
 )
 
-var mediaTypes = [...]string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
-
-var (
-	allMedia    = strings.Join(mediaTypes[:], ", ")
-	streamMedia = mediaTypes[jsonMedia] + ", " + mediaTypes[protobufMedia] + ";stream=watch"
-)
+// mediaTypes are their names. CBOR is understood but not offered in lists of what is: it is
+// behind a gate upstream, too.
+var mediaTypes = [...]string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor"}
 
 func (m media) String() string { return mediaTypes[m] }
 
 // accept is what a client wants to see: how serialized, and as what.
 type accept struct {
-	media media
-	as    schema.GroupVersionKind // empty: the object itself; or Table, PartialObjectMetadata
+	media  media
+	as     schema.GroupVersionKind // empty: the object itself; or Table, PartialObjectMetadata
+	pretty bool                    // indented, for people
 }
 
 // table says whether the client wants rows, partialObject whether metadata only.
 func (a accept) table() bool         { return a.as.Kind == "Table" }
 func (a accept) partialObject() bool { return strings.HasPrefix(a.as.Kind, "PartialObjectMetadata") }
 
-// clause is one alternative of an Accept header.
-type clause struct {
-	mediaType string
-	params    map[string]string
-	q         float64
+// representations are what the paths of resources can answer in, and with events.
+var (
+	representations = mediaTypes[:protobufMedia+1]
+	withEvents      = append(slices.Clone(representations), eventMedia...)
+	eventMedia      = []string{mediaTypes[jsonMedia] + ";stream=watch", mediaTypes[protobufMedia] + ";stream=watch"}
+)
+
+// acceptable is the first look at the Accept header, before anything else is done: does it
+// name one of the types at all? What they are to contain is for negotiate to say.
+//
+// Kubernetes: this is the router's part (go-restful), which is why there are two messages
+// for one mistake.
+func acceptable(r *http.Request, types []string) error {
+	header := r.Header.Get("Accept")
+	if header == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(header, ",") {
+		t, _, _ := strings.Cut(part, ";")
+		if t = strings.TrimSpace(t); t == "*/*" || t == mediaTypes[cborMedia] || types[0] == "*/*" || slices.Contains(types, t) {
+			return nil
+		}
+	}
+	return errNoRepresentation(types)
 }
 
 // negotiate picks the first alternative of the Accept header that can be served.
 // convertible says whether the path can show tables and metadata.
 func negotiate(r *http.Request, convertible bool) (accept, error) {
-	return chooseMedia(r.Header.Get("Accept"), convertible, allMedia)
+	a, ok := choose(r.Header.Get("Accept"), convertible)
+	if !ok {
+		return a, errNotAcceptable(strings.Join(representations, ", "))
+	}
+	return a, nil
 }
 
 // negotiateStream is the same for a watch. YAML has no way to delimit events.
 func negotiateStream(r *http.Request) (accept, error) {
-	a, err := chooseMedia(r.Header.Get("Accept"), true, streamMedia)
-	if err == nil && a.media == yamlMedia {
-		err = errNotAcceptable(streamMedia)
+	a, ok := choose(r.Header.Get("Accept"), true)
+	if !ok || a.media == yamlMedia {
+		return a, errNotAcceptable(strings.Join(eventMedia, ", "))
 	}
-	return a, err
+	return a, nil
 }
 
-func chooseMedia(header string, convertible bool, served string) (accept, error) {
+func choose(header string, convertible bool) (accept, bool) {
 	if header == "" || header == mediaTypes[jsonMedia] {
-		return accept{}, nil
+		return accept{}, true
 	}
-	known := false
-	for _, c := range parseAccept(header) {
-		m, ok := mediaOf(c.mediaType)
-		if !ok {
-			continue
+	for _, clause := range goautoneg.ParseAccept(header) {
+		for m := range media(len(mediaTypes)) {
+			if !m.is(clause.Type, clause.SubType) {
+				continue
+			}
+			if a, ok := m.with(clause.Params, convertible); ok {
+				return a, true
+			}
 		}
-		known = true
-		as, ok := target(c.params)
-		if !ok || (!as.Empty() && !convertible) || (as.Kind == "Table" && m == protobufMedia) {
-			continue // Table cells have no protobuf form
-		}
-		return accept{media: m, as: as}, nil
 	}
-	if !known {
-		return accept{}, errUnknownMedia(allMedia)
-	}
-	return accept{}, errNotAcceptable(served)
+	return accept{}, false
 }
 
-func parseAccept(header string) []clause {
-	var clauses []clause
-	for part := range strings.SplitSeq(header, ",") {
-		t, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		c := clause{mediaType: t, params: params, q: 1}
-		if q, err := strconv.ParseFloat(params["q"], 64); err == nil {
-			c.q = q
-		}
-		if c.q > 0 {
-			clauses = append(clauses, c)
-		}
+// is says whether a clause of an Accept header means the serialization.
+func (m media) is(kind, subtype string) bool {
+	if kind == "*" {
+		return subtype == "*"
 	}
-	sort.SliceStable(clauses, func(i, j int) bool { return clauses[i].q > clauses[j].q })
-	return clauses
+	return kind == "application" && (subtype == "*" || mediaTypes[m] == kind+"/"+subtype)
 }
 
+// with reads the parameters of a clause. Those nobody knows are nobody's business.
+func (m media) with(params map[string]string, convertible bool) (accept, bool) {
+	a := accept{media: m, pretty: params["pretty"] == "1"}
+	if stream := params["stream"]; stream != "" && (stream != "watch" || m == yamlMedia) {
+		return a, false
+	}
+	if version := params["sv"]; version != "" && (!convertible || version != metav1.SchemeGroupVersion.Version) {
+		return a, false
+	}
+	as, ok := target(params)
+	switch {
+	case !ok, !as.Empty() && !convertible:
+		return a, false
+	case as.Kind == "Table" && m != jsonMedia && m != yamlMedia:
+		return a, false // cells can be anything, which protobuf has no way to say
+	}
+	a.as = as
+	return a, true
+}
+
+// mediaOf finds the serialization of a body.
 func mediaOf(mediaType string) (media, bool) {
-	switch mediaType {
-	case "*/*", "application/*":
-		return jsonMedia, true
-	}
-	for m, name := range mediaTypes {
-		if mediaType == name {
-			return media(m), true
-		}
-	}
-	return 0, false
+	i := slices.Index(mediaTypes[:], mediaType)
+	return media(i), i >= 0
 }
 
 // target reads as=Table;v=v1;g=meta.k8s.io.
 func target(params map[string]string) (schema.GroupVersionKind, bool) {
 	kind := params["as"]
-	if kind == "" {
+	if kind+params["g"]+params["v"] == "" {
 		return schema.GroupVersionKind{}, true
 	}
 	gv := schema.GroupVersion{Group: params["g"], Version: params["v"]}

@@ -97,8 +97,10 @@ func (c *call) listOptions(watch bool) (listOptions, error) {
 		o.revision = int64(revision)
 	}
 	var err error
-	o.match, err = newMatcher(c.resource, o.LabelSelector, o.FieldSelector)
-	return o, err
+	if o.match, err = newMatcher(c.resource, o.LabelSelector, o.FieldSelector); err != nil || c.name == "" {
+		return o, err
+	}
+	return o, o.match.narrow(c.name)
 }
 
 // matcher selects objects. A nil selector selects everything.
@@ -155,6 +157,17 @@ func (m *matcher) filter() func(api.Object) bool {
 		return nil
 	}
 	return m.matches
+}
+
+// narrow selects the one object that a path names.
+func (m *matcher) narrow(name string) error {
+	one := fields.OneTermEqualSelector("metadata.name", name)
+	if m.fields == nil {
+		m.fields = one
+	} else if m.name() != name {
+		return apierrors.NewBadRequest("fieldSelector metadata.name doesn't match requested name")
+	}
+	return nil
 }
 
 // name is the only name that can match, "" if several may.

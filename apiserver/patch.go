@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"slices"
+	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,10 +25,9 @@ import (
 
 // patchTypes are the kinds of patches understood. An apply patch (apply.go) is of
 // another nature than the others: not a change but what the client wants there to be.
-//
-// Kubernetes: apply patches in CBOR as well.
 var patchTypes = []types.PatchType{
-	types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType,
+	types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType,
+	types.ApplyYAMLPatchType, types.ApplyCBORPatchType,
 }
 
 // patch changes an object as the body says. The patch is applied to the newest state,
@@ -47,8 +46,8 @@ func (h *handlers) patch(c *call) error {
 	if err != nil {
 		return err
 	}
-	if kind == types.ApplyYAMLPatchType {
-		return h.apply(c, p, o)
+	if kind == types.ApplyYAMLPatchType || kind == types.ApplyCBORPatchType {
+		return h.apply(c, kind, p, o)
 	}
 	strict, err := checkPatch(kind, p, o.fieldValidation)
 	if err != nil {
@@ -84,13 +83,11 @@ func patchable(o api.Object, kind types.PatchType) api.Object {
 
 // patchType reads the Content-Type.
 func patchType(r *http.Request) (types.PatchType, error) {
-	name, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	for _, t := range patchTypes {
-		if name == string(t) {
-			return t, nil
-		}
+	name, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if t := types.PatchType(strings.TrimSpace(name)); slices.Contains(patchTypes, t) {
+		return t, nil
 	}
-	return "", errUnsupportedMedia()
+	return "", errNoPatchType()
 }
 
 // operation is one of a JSON patch.

@@ -37,7 +37,12 @@ func TestNegotiate(t *testing.T) {
 		{"application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", protobufMedia, "PartialObjectMetadata", false},
 		{"application/json;as=Gizmo;v=v1;g=meta.k8s.io", 0, "", true},
 		{"text/html", 0, "", true},
-		{"application/json;q=0", 0, "", true},
+		{"application/json;q=0", jsonMedia, "", false}, // not that strict
+		{"application/*", jsonMedia, "", false},
+		{"application/cbor", cborMedia, "", false},
+		{"application/cbor" + table, 0, "", true},
+		{"application/yaml;stream=watch, application/json;stream=news, application/vnd.kubernetes.protobuf;stream=watch", protobufMedia, "", false},
+		{"application/json;v=v1;g=meta.k8s.io", 0, "", true},
 	} {
 		r := &http.Request{Header: http.Header{"Accept": {c.header}}}
 		got, err := negotiate(r, true)

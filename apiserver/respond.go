@@ -33,7 +33,7 @@ func (c *call) respond(code int, v *store.Version) error {
 	if err != nil {
 		return err
 	}
-	return c.write(code, f, f.single(item))
+	return c.write(code, a, f, f.single(item))
 }
 
 // form is how to write the call's view for a client that accepts a.
@@ -58,7 +58,18 @@ func respondObject(w http.ResponseWriter, r *http.Request, code int, o runtime.O
 	if err != nil {
 		return err
 	}
-	return write(w, r, code, a.media, [][]byte{body})
+	return write(w, r, code, a, [][]byte{body})
+}
+
+// answer is respondObject for those who leave the failures to us.
+func (h *handlers) answer(w http.ResponseWriter, r *http.Request, o runtime.Object, gvk schema.GroupVersionKind) {
+	err := acceptable(r, representations)
+	if err == nil {
+		err = respondObject(w, r, http.StatusOK, o, gvk)
+	}
+	if err != nil {
+		h.fail(w, r, err)
+	}
 }
 
 // fail answers with the Status of an error, in the client's media type if it has one.
@@ -72,17 +83,17 @@ func (h *handlers) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	a, notAcceptable := negotiate(r, false)
 	if notAcceptable != nil {
-		a = accept{}
+		a = accept{pretty: true} // who can't be understood is a person, perhaps
 	}
 	body, encodeErr := object(s, statusGVK, a.media)
 	if encodeErr != nil {
 		h.log.Error("cannot encode a Status", "err", encodeErr)
 	}
-	_ = write(w, r, int(s.Code), a.media, [][]byte{body}) // who doesn't listen misses it
+	_ = write(w, r, int(s.Code), a, [][]byte{body}) // who doesn't listen misses it
 }
 
 // write sends the pieces; YAML has to be made of all of them first.
-func (c *call) write(code int, f *form, pieces [][]byte) error {
+func (c *call) write(code int, a accept, f *form, pieces [][]byte) error {
 	if f.media == yamlMedia {
 		body, err := f.finish(pieces)
 		if err != nil {
@@ -90,7 +101,7 @@ func (c *call) write(code int, f *form, pieces [][]byte) error {
 		}
 		pieces = [][]byte{body}
 	}
-	return write(c.w, c.r, code, f.media, pieces)
+	return write(c.w, c.r, code, a, pieces)
 }
 
 var newline = []byte{'\n'}
@@ -100,21 +111,22 @@ const gzipFrom = 128 << 10
 
 // write sends a body that consists of pieces. An error here means that the client
 // has gone, and there is nobody left to tell.
-func write(w http.ResponseWriter, r *http.Request, code int, m media, pieces [][]byte) error {
-	if m == jsonMedia {
+func write(w http.ResponseWriter, r *http.Request, code int, a accept, pieces [][]byte) error {
+	if a.media == jsonMedia {
 		var out bytes.Buffer
-		if pretty(r) && json.Indent(&out, bytes.Join(pieces, nil), "", "  ") == nil {
+		if pretty(r, a) && json.Indent(&out, bytes.Join(pieces, nil), "", "  ") == nil {
 			pieces = [][]byte{out.Bytes()}
+		} else {
+			pieces = append(pieces, newline)
 		}
-		pieces = append(pieces, newline)
 	}
 	size := 0
 	for _, p := range pieces {
 		size += len(p)
 	}
 	h := w.Header()
-	h.Set("Content-Type", m.String())
-	if size >= gzipFrom && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	h.Set("Content-Type", a.media.String())
+	if size > gzipFrom && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
 		h.Add("Vary", "Accept-Encoding")
 		w.WriteHeader(code)
@@ -139,11 +151,17 @@ func write(w http.ResponseWriter, r *http.Request, code int, m media, pieces [][
 	return nil
 }
 
-// pretty says whether a person reads the answer: ?pretty=true, or one of the programs
-// people type on a command line.
-func pretty(r *http.Request) bool {
-	if p := r.URL.Query().Get("pretty"); p != "" {
-		return isTrue(p)
+// pretty says whether a person reads the answer: asked for in the Accept header or by
+// ?pretty=true, or by one of the programs people type on a command line.
+func pretty(r *http.Request, a accept) bool {
+	if a.pretty {
+		return true
+	}
+	if strings.Contains(r.URL.RawQuery, "pretty") {
+		if p := r.URL.Query().Get("pretty"); p != "" {
+			yes, _ := strconv.ParseBool(p)
+			return yes
+		}
 	}
 	agent := r.UserAgent()
 	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")

@@ -36,14 +36,14 @@ func (h *handlers) ask(c *call) error {
 	if give == nil {
 		return errMethodNotAllowed()
 	}
-	return h.answer(c, c.version, c.kind.Validate, give)
+	return h.review(c, c.version, c.kind.Validate, give)
 }
 
-// answer decodes and admits a question of the given version, and writes its answer.
+// review decodes and admits a question of the given version, and writes its answer.
 //
 // Kubernetes: the answer shows managedFields. The schema that tracks them here is
 // client-go's, which doesn't have what nobody applies.
-func (h *handlers) answer(c *call, v *api.Version, check func(api.Object) field.ErrorList, give answer) error {
+func (h *handlers) review(c *call, v *api.Version, check func(api.Object) field.ErrorList, give answer) error {
 	o, err := c.createOptions()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -8,7 +9,6 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"orrery.example.org/api"
 	"orrery.example.org/apiserver/auth"
 	"orrery.example.org/apiserver/discovery"
 	"orrery.example.org/apiserver/openapi"
@@ -24,53 +24,79 @@ func (h *handlers) routes() http.Handler {
 	// Names may hold any escaped character, and a proxied path must arrive as it was sent.
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.Use(h.authorize)
-	r.NotFoundHandler = h.authorize(h.handle(h.notFound))
+	r.NotFoundHandler = h.authorize(h.handle(h.noSuchPath))
 	r.MethodNotAllowedHandler = h.authorize(h.handle(func(http.ResponseWriter, *http.Request) error { return errMethodNotAllowed() }))
 
 	h.health.register(r)
-	r.Handle("/version", h.handle(h.version)).Methods(http.MethodGet)
-	r.Handle("/metrics", h.metrics.handler()).Methods(http.MethodGet)
-	discovery.Register(r, h.kinds, h.advertise)
+	r.Handle("/version{slash:/?}", h.handle(h.version)).Methods(http.MethodGet)
+	r.Handle("/metrics", h.metrics.handler())
+	discovery.Register(r, h.kinds, h.advertise, h.answer)
 	openapi.Register(r, h.kinds, Version)
 	h.issuer.Register(r, h.advertise)
 
 	serve := h.handle(h.serveResource)
 	for _, prefix := range []string{"/api/{version}", "/apis/{group}/{version}"} {
-		// A Namespace is a resource and a place. These two are its subresources, not
-		// collections in a namespace.
-		r.Handle(prefix+"/{resource:namespaces}/{name}/{subresource:status|finalize}", serve)
-
-		r.Handle(prefix+"/namespaces/{namespace}/{resource}", serve)
-		r.Handle(prefix+"/namespaces/{namespace}/{resource}/{name}", serve)
-		r.Handle(prefix+"/namespaces/{namespace}/{resource}/{name}/{subresource}", serve)
-		r.Handle(prefix+"/namespaces/{namespace}/{resource}/{name}/{subresource:proxy}/{rest:.*}", serve)
-		r.Handle(prefix+"/{resource}", serve)
-		r.Handle(prefix+"/{resource}/{name}", serve)
-		r.Handle(prefix+"/{resource}/{name}/{subresource}", serve)
-		r.Handle(prefix+"/{resource}/{name}/{subresource:proxy}/{rest:.*}", serve)
+		h.resourceRoutes(r, prefix+"/{watch:watch}", serve) // deprecated: ?watch=true says the same
+		h.resourceRoutes(r, prefix, serve)
 	}
+	index := h.index(r)
+	r.Handle("/", index)
+	r.Handle("/index.html", index)
 	return h.record(h.authenticate(r))
 }
 
-// notFound answers for paths that are nothing: with a Status below a group that is served,
-// elsewhere in plain text.
-func (h *handlers) notFound(w http.ResponseWriter, r *http.Request) error {
-	if h.ofAGroup(r.URL.Path) {
+// resourceRoutes are the paths of collections, objects and what is below these. A slash
+// at the end makes no difference, but to who is behind a proxy.
+func (h *handlers) resourceRoutes(r *mux.Router, prefix string, serve http.Handler) {
+	const slash = "{slash:/?}"
+	// A Namespace is a resource and a place. These two are its subresources, not
+	// collections in a namespace.
+	r.Handle(prefix+"/{resource:namespaces}/{name}/{subresource:status|finalize}"+slash, serve)
+	for _, collection := range []string{"/namespaces/{namespace}/{resource}", "/{resource}"} {
+		r.Handle(prefix+collection+slash, serve)
+		r.Handle(prefix+collection+"/{name}"+slash, serve)
+		r.Handle(prefix+collection+"/{name}/{subresource:proxy}/{rest:.*}", serve)
+		r.Handle(prefix+collection+"/{name}/{subresource}"+slash, serve)
+	}
+}
+
+// index lists the paths that don't depend on what is stored.
+func (h *handlers) index(r *mux.Router) http.Handler {
+	var paths []string
+	_ = r.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		path, err := route.GetPathTemplate()
+		if path = strings.TrimSuffix(path, "{slash:/?}"); err == nil && !strings.Contains(path, "{") {
+			paths = append(paths, path)
+		}
+		return nil
+	})
+	paths = append(paths, "/apis/")
+	slices.Sort(paths)
+	body, err := json.MarshalIndent(map[string][]string{"paths": slices.Compact(paths)}, "", "  ")
+	return h.handle(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", mediaTypes[jsonMedia])
+		_, _ = w.Write(body) // nobody to tell
+		return err
+	})
+}
+
+// noSuchPath answers for paths that nobody serves: with a Status below those of the API,
+// in plain text elsewhere.
+func (h *handlers) noSuchPath(w http.ResponseWriter, r *http.Request) error {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	group, _, _ := strings.Cut(rest, "/")
+	switch first {
+	case "api", "version":
 		return errNoSuchPath()
+	case "apis":
+		for gvr := range h.resources {
+			if group != "" && gvr.Group == group {
+				return errNoSuchPath()
+			}
+		}
 	}
 	http.NotFound(w, r)
 	return nil
-}
-
-func (h *handlers) ofAGroup(path string) bool {
-	if strings.HasPrefix(path, "/api/") {
-		return true
-	}
-	rest, ok := strings.CutPrefix(path, "/apis/")
-	group, _, _ := strings.Cut(rest, "/")
-	return ok && slices.ContainsFunc(h.kinds, func(k *api.Kind) bool {
-		return slices.ContainsFunc(k.Versions, func(v api.Version) bool { return v.Group == group })
-	})
 }
 
 // handle makes a handler of a function that returns its failure.
@@ -94,6 +120,9 @@ func describe(a *auth.Attributes, r *http.Request) {
 	a.Namespace, a.Name = unescape(vars["namespace"]), unescape(vars["name"])
 	a.Subresource = unescape(vars["subresource"])
 	a.Verb = verbOf(r, a.Name)
+	if vars["watch"] != "" {
+		a.Verb = "watch"
+	}
 	if a.Resource == "namespaces" && a.Group == "" {
 		a.Namespace = a.Name // authorizers see a Namespace in itself
 	}

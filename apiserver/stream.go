@@ -43,11 +43,13 @@ func (c *call) newStream(a accept) (*stream, error) {
 // start sends the headers, so that the client knows it is being served.
 func (s *stream) start() {
 	contentType := s.media.String()
-	if s.media != jsonMedia {
+	switch s.media {
+	case protobufMedia:
 		contentType += ";stream=watch"
+	case cborMedia:
+		contentType += "-seq"
 	}
 	s.w.Header().Set("Content-Type", contentType)
-	s.w.Header().Set("Cache-Control", "no-cache, private")
 	s.w.WriteHeader(http.StatusOK)
 	_ = s.flush()
 }
@@ -94,8 +96,13 @@ func (s *stream) bookmark(revision int64, initialEnd bool) error {
 
 // write frames an event whose object consists of pieces.
 func (s *stream) write(kind watch.EventType, pieces [][]byte) {
-	if s.media == protobufMedia {
+	switch s.media {
+	case protobufMedia:
 		s.writeFrame(kind, pieces)
+		return
+	case cborMedia:
+		s.put(cborEvent(kind))
+		s.put(pieces...)
 		return
 	}
 	s.put([]byte(`{"type":"`), []byte(kind), []byte(`","object":`))

@@ -95,6 +95,12 @@ func (h *handlers) bind(c *call) error {
 	if errs := checkBinding(binding); len(errs) > 0 {
 		return apierrors.NewInvalid(bindingVersion.GroupKind(), binding.Name, errs)
 	}
+	switch {
+	case c.name == "": // POST …/bindings, the older path: the Pod is the one that the Binding names
+		c.name, c.resource = binding.Name, h.core("pods")
+	case c.name != binding.Name:
+		return apierrors.NewBadRequest("name in URL does not match name in Binding object")
+	}
 	c.view = view{
 		merge: func(body, _ api.Object) api.Object { return body },
 		check: func(api.Object, api.Object) field.ErrorList { return nil },

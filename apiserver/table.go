@@ -25,7 +25,7 @@ func (c *call) respondTable(a accept, items []*store.Version, meta metav1.ListMe
 	if err != nil {
 		return err
 	}
-	return write(c.w, c.r, http.StatusOK, a.media, [][]byte{body})
+	return write(c.w, c.r, http.StatusOK, a, [][]byte{body})
 }
 
 // rows turns objects into table rows.

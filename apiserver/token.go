@@ -36,7 +36,7 @@ const (
 
 // token is the verb create of serviceaccounts/token.
 func (h *handlers) token(c *call) error {
-	return h.answer(c, tokenRequest, nil, (*handlers).issueToken)
+	return h.review(c, tokenRequest, nil, (*handlers).issueToken)
 }
 
 // issueToken answers a TokenRequest.

@@ -38,5 +38,5 @@ func (h *handlers) version(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return write(w, r, http.StatusOK, jsonMedia, [][]byte{body})
+	return write(w, r, http.StatusOK, accept{}, [][]byte{body})
 }

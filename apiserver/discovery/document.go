@@ -11,19 +11,22 @@ import (
 
 	"github.com/munnerz/goautoneg"
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 )
 
-// document is one resource in several representations, the preferred one first.
-type document []representation
+// document is one resource in several representations, the preferred one first, and
+// whatever the legacy handler makes of it.
+type document struct {
+	forms  []representation
+	legacy http.Handler
+}
 
 // representation is one form and encoding of a document.
 type representation struct {
 	mediaType string // "application/json"
-	version   string // of apidiscovery.k8s.io; "" for the legacy form
+	version   string // of apidiscovery.k8s.io
 	body      func() (content, error)
 }
 
@@ -45,9 +48,9 @@ var encoders = []struct {
 
 // represent makes the representations of what build returns, in every encoding.
 // build runs when the first client asks.
-func represent(version string, build func() runtime.Object) document {
+func represent(version string, build func() runtime.Object) []representation {
 	build = sync.OnceValue(build)
-	var d document
+	var d []representation
 	for _, e := range encoders {
 		d = append(d, representation{e.mediaType, version, sync.OnceValues(func() (content, error) {
 			var buf bytes.Buffer
@@ -62,9 +65,6 @@ func represent(version string, build func() runtime.Object) document {
 
 // contentType names the form too: it is how clients tell which one they got.
 func (r representation) contentType() string {
-	if r.version == "" {
-		return r.mediaType
-	}
 	return r.mediaType + ";g=" + apidiscoveryv2.GroupName + ";v=" + r.version + ";as=APIGroupDiscoveryList"
 }
 
@@ -73,13 +73,12 @@ func (r representation) contentType() string {
 func (d document) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r, ok := d.negotiate(req.Header.Get("Accept"))
 	if !ok {
-		fail(w, http.StatusNotAcceptable, "NotAcceptable",
-			"only the following media types are accepted: "+strings.Join(d.contentTypes(), ", "))
+		d.legacy.ServeHTTP(w, req)
 		return
 	}
 	c, err := r.body()
 	if err != nil {
-		fail(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, err.Error())
+		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", r.contentType())
@@ -98,13 +97,14 @@ func (d document) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = w.Write(c.data) // an error means the client went away
 }
 
-// negotiate finds the first representation that the most wanted clause allows.
+// negotiate finds the first representation that the most wanted clause allows, unless a
+// legacy one is wanted before.
 func (d document) negotiate(accept string) (representation, bool) {
-	if accept == "" {
-		accept = "*/*"
-	}
 	for _, clause := range goautoneg.ParseAccept(accept) {
-		for _, r := range d {
+		if clause.Params["as"] == "" {
+			break
+		}
+		for _, r := range d.forms {
 			if r.satisfies(clause) {
 				return r, true
 			}
@@ -118,26 +118,6 @@ func (r representation) satisfies(clause goautoneg.Accept) bool {
 	if clause.Type != "*" && clause.Type != kind || clause.SubType != "*" && clause.SubType != sub {
 		return false
 	}
-	if r.version == "" {
-		return clause.Params["as"] == ""
-	}
 	return clause.Params["g"] == apidiscoveryv2.GroupName && clause.Params["v"] == r.version &&
 		clause.Params["as"] == "APIGroupDiscoveryList"
-}
-
-func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
-	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
-	w.WriteHeader(code)
-	_ = encoders[0].Encode(&metav1.Status{
-		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-		Status:   metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message,
-	}, w)
-}
-
-func (d document) contentTypes() []string {
-	var types []string
-	for _, r := range d {
-		types = append(types, r.contentType())
-	}
-	return types
 }

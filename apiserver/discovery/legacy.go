@@ -3,13 +3,9 @@ package discovery
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
-	"net/http"
-	"slices"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"orrery.example.org/api"
@@ -28,29 +24,6 @@ func apiVersions(core []group, serverAddress string) *metav1.APIVersions {
 		}
 	}
 	return doc
-}
-
-// index answers /: the paths one may begin with.
-func index(groups []group) http.Handler {
-	paths := []string{"/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
-	for _, g := range groups {
-		if g.name != "" {
-			paths = append(paths, "/apis/"+g.name)
-		}
-		for _, v := range g.versions {
-			paths = append(paths, v.path())
-		}
-	}
-	slices.Sort(paths)
-	body, err := json.MarshalIndent(metav1.RootPaths{Paths: paths}, "", "  ")
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if err != nil {
-			fail(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, err.Error())
-			return
-		}
-		w.Header().Set("Content-Type", runtime.ContentTypeJSON)
-		_, _ = w.Write(body)
-	})
 }
 
 // apiGroupList answers /apis.
