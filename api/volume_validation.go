@@ -61,12 +61,14 @@ func validateVolumeSource(s *corev1.VolumeSource, at *field.Path) field.ErrorLis
 		}
 		errs = append(errs, validateMode(s.ConfigMap.DefaultMode, at.Child("defaultMode"))...)
 		errs = append(errs, validateItems(s.ConfigMap.Items, at.Child("items"))...)
+	case s.Projected != nil:
+		errs = append(errs, validateProjected(s.Projected, at.Child("projected"))...)
 	}
 	return errs
 }
 
-// setFields lists the JSON names of a struct's pointer fields that are not nil.
-func setFields(s *corev1.VolumeSource) []string {
+// setFields lists the JSON names of a struct's fields that are not nil; all are pointers.
+func setFields(s any) []string {
 	var names []string
 	v := reflect.ValueOf(s).Elem()
 	for i := range v.NumField() {

@@ -35,6 +35,8 @@ type handlers struct {
 	authz  auth.Authorizer
 	rules  *rbac.Index // what there is to hand on
 
+	pluginsOff map[string]bool // of admission
+
 	health   *health
 	metrics  *metrics
 	started  <-chan struct{} // closed when the cluster's own objects exist

@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/admission"
 	"orrery.example.org/apiserver/alloc"
 	"orrery.example.org/apiserver/auth"
 	"orrery.example.org/apiserver/etcd"
@@ -59,6 +60,8 @@ type Config struct {
 	Host      *host.Host     `mapstructure:"-"`
 	Listeners []net.Listener `mapstructure:"-"` // further ones; the server closes them
 	Kinds     []*api.Kind    `mapstructure:"-"` // nil: api.Table
+
+	DisableAdmissionPlugins []string `mapstructure:"disable-admission-plugins"` // by their names in apiserver/admission
 
 	ServiceAccountIssuer string        `mapstructure:"service-account-issuer"` // who signs tokens; empty: auth.DefaultIssuer
 	APIAudiences         []string      `mapstructure:"api-audiences"`          // whom tokens for this server are for; empty: the issuer
@@ -242,6 +245,9 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 	h.health = newHealth(objects.Ping, objects.Ready(), started, h.stopping, s.log)
 	var err error
 	if h.authz, h.rules, err = s.authorizer(objects); err != nil {
+		return nil, err
+	}
+	if h.pluginsOff, err = admission.Off(s.cfg.DisableAdmissionPlugins); err != nil {
 		return nil, err
 	}
 	h.issuer, err = auth.NewIssuer(s.cfg.ServiceAccountIssuer, s.cfg.APIAudiences, s.cfg.ServiceAccountKey, h)

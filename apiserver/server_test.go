@@ -65,7 +65,8 @@ func (c *cluster) boot(change ...func(*Config)) {
 		Serving:          c.issue(pki.Request{User: "kube-apiserver", DNS: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}),
 		Log:              testLog(),
 
-		AuthorizationMode: []string{"RBAC"},
+		AuthorizationMode:       []string{"RBAC"},
+		DisableAdmissionPlugins: []string{"ServiceAccount"}, // no controller makes accounts here
 	}
 	cfg.KubeletClient = c.issue(pki.APIServerClient)
 	for _, f := range change {

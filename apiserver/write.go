@@ -49,7 +49,7 @@ func (h *handlers) modify(c *call, dryRun bool, f change) (*store.Version, error
 func (h *handlers) admission(c *call, op admission.Operation, next, old api.Object, dryRun bool) *admission.Attributes {
 	return &admission.Attributes{
 		Operation: op, Kind: c.kind, Subresource: c.subresource, Namespace: c.namespace, Name: c.name,
-		Object: next, Old: old, User: c.user, DryRun: dryRun, Cluster: h, Authorizer: h.authz, Warn: c.warn,
+		Object: next, Old: old, User: c.user, DryRun: dryRun, Cluster: h, Authorizer: h.authz, Warn: c.warn, Off: h.pluginsOff,
 	}
 }
 

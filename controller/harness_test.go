@@ -78,6 +78,8 @@ func serve(t *testing.T) *cluster {
 		Serving:          issue(pki.Request{User: "kube-apiserver", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}),
 		KubeletClient:    issue(pki.APIServerClient),
 		Log:              log,
+
+		DisableAdmissionPlugins: []string{"ServiceAccount"}, // most tests run one controller, not the one that makes accounts
 	})
 	must(t, err)
 	background(t, "API server", server.Run, server.Ready())

@@ -58,6 +58,7 @@ func (a *apiServer) boot() (stop func()) {
 	cfg.Serving = a.issue(pki.Request{User: "kube-apiserver", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	cfg.KubeletClient = a.issue(pki.APIServerClient)
 	cfg.Log = slog.New(slog.DiscardHandler)
+	cfg.DisableAdmissionPlugins = []string{"ServiceAccount"} // no controller makes accounts
 	server, err := apiserver.New(cfg)
 	if err != nil {
 		a.t.Fatal(err)

@@ -133,12 +133,13 @@ func see(ctx context.Context, informer cache.SharedIndexInformer, ref reference)
 	return answer{object, err}
 }
 
-// references lists what a Pod's volumes and variables are made of, each once.
-func references(pod *corev1.Pod) map[reference]bool {
+// references lists what a Pod's volumes, but for those to skip, and variables are made of.
+func references(pod *corev1.Pod, skip map[string]bool) map[reference]bool {
 	refs := map[reference]bool{}
 	add := func(kind, name string) { refs[reference{kind, pod.Namespace, name}] = true }
 	for _, v := range pod.Spec.Volumes {
 		switch {
+		case skip[v.Name]:
 		case v.ConfigMap != nil:
 			add(configMapKind, v.ConfigMap.Name)
 		case v.Secret != nil:

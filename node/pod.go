@@ -28,16 +28,20 @@ type pod struct {
 	working  bool       // guarded by node.mu
 	rejected *rejection // set before work
 
-	references map[reference]bool // ConfigMaps and Secrets that it is made of; never changes
-	refresh    chan struct{}      // holds a token when one of them changed, or the Pod's own fields
+	refresh   chan struct{} // holds a token when an object that it is made of changed, or the Pod's own fields
+	tokens    tokens
+	following sync.Mutex // held while objects are followed or left
+	leave     func()     // ends following; nil: none is followed
 
 	mu         sync.Mutex
 	object     *corev1.Pod // newest version known, from the watch or from a write of ours
 	gone       bool        // deleted from the API
 	overdue    bool        // its activeDeadlineSeconds have passed
 	box        *sandbox.Sandbox
-	addr       netip.Addr   // zero: none yet
-	init, main []*container // never change
+	addr       netip.Addr         // zero: none yet
+	references map[reference]bool // ConfigMaps and Secrets that are followed; replaced, not changed
+	idle       map[string]bool    // volumes that are not filled yet (idle.go)
+	init, main []*container       // never change
 
 	deleteSent bool // used by work only
 }
@@ -46,7 +50,7 @@ func newPod(n *Node, object *corev1.Pod, addr netip.Addr) *pod {
 	p := &pod{
 		node: n, uid: object.UID, object: object, addr: addr, started: metav1.Now(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
-		references: references(object), refresh: make(chan struct{}, 1),
+		refresh: make(chan struct{}, 1), idle: n.idleVolumes(object),
 	}
 	for _, spec := range object.Spec.InitContainers {
 		p.init = append(p.init, newContainer(p, spec, "initContainers", object.Status.InitContainerStatuses))

@@ -158,8 +158,12 @@ func stayHere(next *http.Request, before []*http.Request) error {
 }
 
 func (p *prober) exec(ctx context.Context, argv []string) error {
+	place, err := p.run.enter(ctx)
+	if err != nil {
+		return err
+	}
 	var output strings.Builder
-	err := p.run.box.Run(ctx, sandbox.Process{Place: p.run.place, Argv: argv, Env: p.run.env, Dir: "/", Stdout: &output, Stderr: &output})
+	err = p.run.box.Run(ctx, sandbox.Process{Place: place, Argv: argv, Env: p.run.env, Dir: "/", Stdout: &output, Stderr: &output})
 	if ctx.Err() != nil {
 		return errors.New("command timed out")
 	}

@@ -34,9 +34,13 @@ type run struct {
 	env     []string
 	console *console.Console
 	box     *sandbox.Sandbox
-	place   *host.Host    // with the container's volumes; nil: it has none
 	started bool          // the program was
 	up      chan struct{} // closed when it was
+
+	mounts   []sandbox.Mount
+	entering sync.Mutex
+	place    *host.Host // with the container's volumes; nil: there is none yet
+	left     bool       // and there will be none
 }
 
 // runOnce runs the container once and returns its exit code. An error means that it
@@ -76,25 +80,28 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 	return c.end(r, err), nil
 }
 
-// prepare finds out what is to be run, and mounts the container's volumes.
+// prepare finds out what is to be run, and mounts the container's volumes, unless they
+// are idle (idle.go).
 func (c *container) prepare(ctx context.Context, image workload.Image) (r *run, err error) {
 	r = &run{c: c, up: make(chan struct{}), image: c.current().Image, box: c.pod.sandbox()}
 	r.builtIn, r.argv = c.pod.node.catalog.Program(image, c.spec)
 	if r.env, err = c.pod.environment(ctx, &c.spec); err != nil {
 		return nil, err
 	}
-	mounts, err := c.pod.mounts(&c.spec, r.env)
-	if err != nil {
+	if r.mounts, err = c.pod.mounts(&c.spec, r.env); err != nil {
 		return nil, err
 	}
-	if len(mounts) > 0 {
-		r.place, err = r.box.Mount(podName(c.pod.latest())+"/"+c.spec.Name, mounts)
+	if r.builtIn == nil || !c.pod.looksIdle(c.spec.VolumeMounts) {
+		_, err = r.enter(ctx)
 	}
 	return r, err
 }
 
 // leavePlace ends what the program left behind, and drops the container's mounts.
 func (r *run) leavePlace() {
+	r.entering.Lock()
+	defer r.entering.Unlock()
+	r.left = true
 	if r.place == nil {
 		return
 	}
@@ -161,16 +168,20 @@ func (r *run) execute(stop, kill context.Context) (err error) {
 	r.started = true
 	return r.builtIn(stop, &workload.Container{
 		Pod: r.c.pod.latest(), Spec: spec, Node: r.c.pod.node.cfg.Name, PodIP: r.c.pod.address().String(),
-		Host: r.box.Host, Open: r.open, Stdout: r.console.Stdout(), Stderr: r.console.Stderr(), Ready: r.ready,
+		Host: r.box.Host, Open: func(path string) (*os.File, error) { return r.open(stop, path) }, Stdout: r.console.Stdout(), Stderr: r.console.Stderr(), Ready: r.ready,
 	})
 }
 
 // open finds files of the container's volumes for a built-in program.
-func (r *run) open(path string) (*os.File, error) {
-	if r.place == nil {
+func (r *run) open(ctx context.Context, path string) (*os.File, error) {
+	place, err := r.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if place == nil {
 		return nil, os.ErrNotExist
 	}
-	return r.box.Open(r.place, path)
+	return r.box.Open(place, path)
 }
 
 // ready is called by the program, or for it when it runs.

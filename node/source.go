@@ -18,7 +18,8 @@ import (
 type source struct {
 	pod      *corev1.Pod
 	objects  map[reference]answer
-	podIP    string // "" before there is one
+	tokens   map[tokenKey]tokenAnswer // only those that the volumes at hand want
+	podIP    string                   // "" before there is one
 	hostIP   string
 	capacity corev1.ResourceList // of the node, which an absent limit stands for
 }
@@ -28,7 +29,7 @@ var _ volume.Source = source{}
 // source looks everything up that the Pod refers to.
 func (p *pod) source(ctx context.Context) source {
 	s := source{
-		pod: p.latest(), objects: p.node.objects.look(ctx, p.references),
+		pod: p.latest(), objects: p.node.objects.look(ctx, p.followed()),
 		hostIP: p.node.cfg.Address, capacity: p.node.facts.resources,
 	}
 	if addr := p.address(); addr.IsValid() {
@@ -64,6 +65,12 @@ func (s source) Secret(name string) (*corev1.Secret, error) {
 		return nil, a.err
 	}
 	return a.object.(*corev1.Secret), nil
+}
+
+// Token implements volume.Source.
+func (s source) Token(t *corev1.ServiceAccountTokenProjection) (string, error) {
+	a := s.tokens[keyOf(t)]
+	return a.text, a.err
 }
 
 // Field implements volume.Source: it is the downward API.

@@ -79,6 +79,10 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 	if r == nil {
 		return fmt.Errorf("container not found (%q)", name)
 	}
+	place, err := r.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("failed to exec in container: %w", err)
+	}
 	env := r.env
 	if tty && !c.spec.TTY {
 		env = append(slices.Clone(env), "TERM=xterm")
@@ -88,7 +92,7 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 		dir = "/"
 	}
 	err = r.box.Run(ctx, sandbox.Process{
-		Place: r.place, Argv: argv, Env: env, Dir: dir, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
+		Place: place, Argv: argv, Env: env, Dir: dir, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
 	})
 	if exit := (workload.Exit{}); errors.As(err, &exit) {
 		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", exit.Code), Code: exit.Code}

@@ -26,14 +26,35 @@ func (p *volumePace) next() time.Duration {
 
 // followObjects watches what the Pod refers to until the returned function is called.
 func (p *pod) followObjects(ctx context.Context) (leave func()) {
-	for ref := range p.references {
-		p.node.objects.follow(ctx, ref, p.refresh)
-	}
-	return func() {
-		for ref := range p.references {
+	p.following.Lock()
+	defer p.following.Unlock()
+	p.leave = func() {
+		p.following.Lock()
+		defer p.following.Unlock()
+		for ref := range p.followed() {
 			p.node.objects.leave(ref, p.refresh)
 		}
+		p.leave = nil
 	}
+	p.follow(ctx, references(p.latest(), p.idle))
+	return p.leave
+}
+
+// follow watches these objects, too; p.following is held.
+func (p *pod) follow(ctx context.Context, refs map[reference]bool) {
+	for ref := range refs {
+		p.node.objects.follow(ctx, ref, p.refresh) // following twice is following once
+	}
+	p.mu.Lock()
+	p.references = refs
+	p.mu.Unlock()
+}
+
+// followed is what is watched for the Pod.
+func (p *pod) followed() map[reference]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.references
 }
 
 // setupVolumes fills the Pod's volumes, as often as it takes: an object that is missing
@@ -55,19 +76,29 @@ func (p *pod) setupVolumes(ctx context.Context) bool {
 // fillVolumes makes what the volumes hold what it should be, and tells of each that
 // this cannot be done for.
 func (p *pod) fillVolumes(ctx context.Context) bool {
-	spec := p.latest().Spec
-	if len(spec.Volumes) == 0 {
+	volumes := slices.DeleteFunc(p.volumes(), func(v *corev1.Volume) bool { return p.isIdle(v.Name) })
+	if len(volumes) == 0 {
 		return true
 	}
 	from, ok := p.source(ctx), true
-	for i := range spec.Volumes {
-		v := &spec.Volumes[i]
+	from.tokens = p.tokensFor(ctx, volumes)
+	for _, v := range volumes {
 		if err := p.fillVolume(v, from); err != nil && ctx.Err() == nil {
 			p.event(corev1.EventTypeWarning, "FailedMount", fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", v.Name, err))
 			ok = false
 		}
 	}
 	return ok
+}
+
+// volumes lists the Pod's volumes. Read only.
+func (p *pod) volumes() []*corev1.Volume {
+	spec := &p.latest().Spec
+	all := make([]*corev1.Volume, len(spec.Volumes))
+	for i := range spec.Volumes {
+		all[i] = &spec.Volumes[i]
+	}
+	return all
 }
 
 func (p *pod) fillVolume(v *corev1.Volume, from source) error {
@@ -114,21 +145,27 @@ func (p *pod) memoryVolumes() (all []sandbox.Memory) {
 	return all
 }
 
-// keepFresh lets volumes follow the objects that they are made of, until ctx ends.
+// keepFresh lets volumes follow the objects that they are made of, and renews their
+// tokens, until ctx ends.
 // A container that could not be made for want of them is tried again.
 //
 // Kubernetes: kubelet looks once a minute or so; here a change arrives at once.
 func (p *pod) keepFresh(ctx context.Context) {
 	for {
+		due, stop := p.tokens.due()
 		select {
+		case <-due:
+			p.fillVolumes(ctx)
 		case <-p.refresh:
 			p.fillVolumes(ctx) // where an object has gone, the files stay
 			for _, c := range slices.Concat(p.init, p.main) {
 				poke(c.retry)
 			}
 		case <-ctx.Done():
+			stop()
 			return
 		}
+		stop()
 	}
 }
 

@@ -11,6 +11,8 @@ package admission
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -43,6 +45,18 @@ type Plugin struct {
 	Validate func(ctx context.Context, a *Attributes) error
 }
 
+// Off is what Attributes says of the named plugins. Each must be in the list.
+func Off(names []string) (map[string]bool, error) {
+	off := map[string]bool{}
+	for _, name := range names {
+		if !slices.ContainsFunc(Plugins, func(p Plugin) bool { return p.Name == name }) {
+			return nil, fmt.Errorf("disable-admission-plugins: admission plugin %q is unknown", name)
+		}
+		off[name] = true
+	}
+	return off, nil
+}
+
 // Operation is what is done to the object.
 type Operation string
 
@@ -68,6 +82,7 @@ type Attributes struct {
 	Cluster     Cluster
 	Authorizer  auth.Authorizer // for plugins that ask what else the user may
 	Warn        func(text string)
+	Off         map[string]bool // plugins that are not asked
 }
 
 // Cluster is how plugins see what else is stored.
@@ -81,7 +96,7 @@ type Cluster interface {
 // Admit lets every plugin change the object.
 func Admit(ctx context.Context, a *Attributes) error {
 	for _, p := range Plugins {
-		if p.Admit == nil {
+		if p.Admit == nil || a.Off[p.Name] {
 			continue
 		}
 		if err := p.Admit(ctx, a); err != nil {
@@ -94,7 +109,7 @@ func Admit(ctx context.Context, a *Attributes) error {
 // Validate lets every plugin refuse the object as it will be stored.
 func Validate(ctx context.Context, a *Attributes) error {
 	for _, p := range Plugins {
-		if p.Validate == nil {
+		if p.Validate == nil || a.Off[p.Name] {
 			continue
 		}
 		if err := p.Validate(ctx, a); err != nil {

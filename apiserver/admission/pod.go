@@ -15,24 +15,6 @@ func newPod(a *Attributes) *corev1.Pod {
 	return pod
 }
 
-// serviceAccount names the account that a Pod runs as.
-//
-// Kubernetes: the plugin also mounts a token.
-func serviceAccount(_ context.Context, a *Attributes) error {
-	pod := newPod(a)
-	if pod == nil {
-		return nil
-	}
-	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		return nil
-	}
-	if pod.Spec.ServiceAccountName == "" {
-		pod.Spec.ServiceAccountName = "default"
-	}
-	pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
-	return nil
-}
-
 // unreachableTolerance is for how many seconds a Pod stays bound to a node that is gone.
 const unreachableTolerance = 300
 

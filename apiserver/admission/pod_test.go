@@ -26,8 +26,15 @@ func podKind(t *testing.T) *api.Kind {
 func admitPod(t *testing.T, pod *corev1.Pod) error {
 	t.Helper()
 	a := &Attributes{Operation: Create, Kind: podKind(t), Namespace: "default", Name: "web", Object: pod, Cluster: cluster(api.SystemPriorityClasses())}
+	accounts := cluster([]*corev1.ServiceAccount{{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}, AutomountServiceAccountToken: new(false),
+	}})
 	for _, admit := range []func() error{
-		func() error { return serviceAccount(t.Context(), a) },
+		func() error {
+			b := *a
+			b.Cluster = accounts
+			return serviceAccount(t.Context(), &b)
+		},
 		func() error { return priority(t.Context(), a) },
 		func() error { return defaultTolerationSeconds(t.Context(), a) },
 	} {

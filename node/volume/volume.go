@@ -2,12 +2,12 @@
 //
 // Upstream counterpart: kubelet's volume plugins configmap, secret, downwardapi,
 // projected, empty-dir and host-path, with the AtomicWriter that they share. In flow a
-// volume of a Pod's spec and a Source that looks ConfigMaps, Secrets and the Pod's own
-// fields up; out comes a directory of the node, which package sandbox mounts into
+// volume of a Pod's spec and a Source that looks ConfigMaps, Secrets, tokens and the Pod's
+// own fields up; out comes a directory of the node, which package sandbox mounts into
 // containers.
 //
 // Left out: every volume that lives outside its node (persistentVolumeClaim, csi, nfs,
-// …), images, serviceAccountToken, fsGroup. Kubernetes keeps Secrets in memory (tmpfs);
+// …), images, trust bundles and Pod certificates, fsGroup. Kubernetes keeps Secrets in memory (tmpfs);
 // here they are files of the agent's directory, readable by the agent's user alone.
 package volume
 
@@ -27,6 +27,7 @@ type Source interface {
 	Secret(name string) (*corev1.Secret, error)
 	Field(path string) (string, error)
 	Resource(ref *corev1.ResourceFieldSelector) (string, error)
+	Token(projection *corev1.ServiceAccountTokenProjection) (string, error)
 }
 
 // File is one file of a volume.
@@ -80,13 +81,23 @@ func projected(from Source, v *corev1.ProjectedVolumeSource) (Payload, error) {
 			part, err = secret(from, s.Secret.Name, s.Secret.Items, mode, ptr.Deref(s.Secret.Optional, false))
 		case s.DownwardAPI != nil:
 			part, err = downward(from, s.DownwardAPI.Items, mode)
+		case s.ServiceAccountToken != nil:
+			part, err = token(from, s.ServiceAccountToken, mode)
 		default:
-			err = errors.New("this node can project configMap, secret and downwardAPI only")
+			err = errors.New("this node can project configMap, secret, downwardAPI and serviceAccountToken only")
 		}
 		errs = append(errs, err)
 		maps.Copy(all, part)
 	}
 	return all, errors.Join(errs...)
+}
+
+func token(from Source, t *corev1.ServiceAccountTokenProjection, mode int32) (Payload, error) {
+	text, err := from.Token(t)
+	if err != nil {
+		return nil, err
+	}
+	return Payload{t.Path: {[]byte(text), mode}}, nil
 }
 
 func configMap(from Source, name string, items []corev1.KeyToPath, mode int32, optional bool) (Payload, error) {

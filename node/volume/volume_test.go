@@ -35,6 +35,13 @@ func (shop) Secret(name string) (*corev1.Secret, error) {
 
 func (shop) Field(path string) (string, error) { return "<" + path + ">", nil }
 
+func (shop) Token(t *corev1.ServiceAccountTokenProjection) (string, error) {
+	if t.Audience == "nobody" {
+		return "", errors.New("failed to fetch token: no")
+	}
+	return "token for " + t.Audience, nil
+}
+
 func (shop) Resource(ref *corev1.ResourceFieldSelector) (string, error) {
 	return ref.ContainerName + "/" + ref.Resource, nil
 }
@@ -67,9 +74,15 @@ func TestContents(t *testing.T) {
 			{Secret: &corev1.SecretProjection{LocalObjectReference: app}},
 			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: none, Optional: ptr.To(true)}},
 		}}}, "a=1 440, password=s3cret 440"},
-		"token": {corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
-			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
-		}}}, "this node can project configMap, secret and downwardAPI only"},
+		"token": {corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{DefaultMode: ptr.To[int32](0o600), Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "tokens/vault", Audience: "vault"}},
+		}}}, "tokens/vault=token for vault 600"},
+		"no token": {corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", Audience: "nobody"}},
+		}}}, "failed to fetch token: no"},
+		"a Pod's certificate": {corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{PodCertificate: &corev1.PodCertificateProjection{}},
+		}}}, "this node can project configMap, secret, downwardAPI and serviceAccountToken only"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files, err := Contents(&row.volume, shop{})

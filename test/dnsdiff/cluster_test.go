@@ -53,6 +53,7 @@ func newCluster(t testing.TB) *cluster {
 	cfg.Serving = issue(pki.Request{User: "kube-apiserver", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	cfg.KubeletClient = issue(pki.APIServerClient)
 	cfg.Log = slog.New(slog.DiscardHandler)
+	cfg.DisableAdmissionPlugins = []string{"ServiceAccount"} // no controller makes accounts
 	server, err := apiserver.New(cfg)
 	must(t, err)
 	runUntilCleanup(t, "API server", server.Run, server.Ready())
