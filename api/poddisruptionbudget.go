@@ -47,14 +47,23 @@ var podDisruptionBudgets = define(Kind{
 
 // SetDisruptionAllowed says in the conditions whether another Pod may be evicted.
 func SetDisruptionAllowed(b *policyv1.PodDisruptionBudget) {
-	c := metav1.Condition{
-		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.InsufficientPodsReason,
-		ObservedGeneration: b.Status.ObservedGeneration,
-	}
 	if b.Status.DisruptionsAllowed > 0 {
-		c.Status, c.Reason = metav1.ConditionTrue, policyv1.SufficientPodsReason
+		setDisruptionAllowed(b, metav1.ConditionTrue, policyv1.SufficientPodsReason, "")
+	} else {
+		setDisruptionAllowed(b, metav1.ConditionFalse, policyv1.InsufficientPodsReason, "")
 	}
-	meta.SetStatusCondition(&b.Status.Conditions, c)
+}
+
+// SetDisruptionsUnknown says in the conditions why the Pods could not be counted.
+func SetDisruptionsUnknown(b *policyv1.PodDisruptionBudget, why error) {
+	setDisruptionAllowed(b, metav1.ConditionFalse, policyv1.SyncFailedReason, why.Error())
+}
+
+func setDisruptionAllowed(b *policyv1.PodDisruptionBudget, is metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&b.Status.Conditions, metav1.Condition{
+		Type: policyv1.DisruptionAllowedCondition, Status: is, Reason: reason, Message: message,
+		ObservedGeneration: b.Status.ObservedGeneration,
+	})
 }
 
 func boundCell(bound *intstr.IntOrString) string {

@@ -9,6 +9,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/informers"
@@ -32,6 +33,7 @@ var whole = map[schema.GroupVersionResource]bool{
 	coordinationv1.SchemeGroupVersion.WithResource("leases"):      true,
 
 	certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"): true,
+	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"): true,
 }
 
 // unwatched are the resources whose objects are many, short-lived and nobody's owner.

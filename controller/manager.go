@@ -33,6 +33,7 @@ import (
 	"orrery.example.org/controller/csrcleaner"
 	"orrery.example.org/controller/csrsigning"
 	"orrery.example.org/controller/deployment"
+	"orrery.example.org/controller/disruption"
 	"orrery.example.org/controller/endpoints"
 	"orrery.example.org/controller/endpointslice"
 	"orrery.example.org/controller/garbagecollector"
@@ -139,6 +140,7 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 		}},
 		{nodeSyncs, func(e loop.Env) (Loop, error) { return nodelifecycle.NewEvictor(e) }},
 		{1, func(e loop.Env) (Loop, error) { return podgc.New(e, podgc.Quarantine) }},
+		{1, func(e loop.Env) (Loop, error) { return disruption.New(e, catalog) }},
 		{1, func(e loop.Env) (Loop, error) { return serviceaccount.New(e, catalog, c.RootCA) }},
 		{1, func(e loop.Env) (Loop, error) {
 			return csrapproving.New(e, csrapproving.Options{KubeletServing: c.ApproveKubeletServing}), nil
