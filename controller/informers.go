@@ -33,7 +33,7 @@ var whole = map[schema.GroupVersionResource]bool{
 	coordinationv1.SchemeGroupVersion.WithResource("leases"):      true,
 
 	certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"): true,
-	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"): true,
+	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"):             true,
 }
 
 // unwatched are the resources whose objects are many, short-lived and nobody's owner.

@@ -10,6 +10,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -121,5 +122,9 @@ func Validate(ctx context.Context, a *Attributes) error {
 
 // forbidden refuses a request in the words of all plugins.
 func forbidden(a *Attributes, why error) *apierrors.StatusError {
-	return apierrors.NewForbidden(a.Kind.GroupResource(), a.Name, why)
+	name := a.Name
+	if o := a.Object; name == "" && o != nil { // it is being created
+		name = cmp.Or(o.GetName(), o.GetGenerateName(), "Unknown")
+	}
+	return apierrors.NewForbidden(a.Kind.GroupResource(), name, why)
 }
