@@ -19,6 +19,7 @@ import (
 	"orrery.example.org/api"
 	"orrery.example.org/apiserver/auth/policy"
 	"orrery.example.org/apiserver/store"
+	"orrery.example.org/pki"
 )
 
 // own is an object that the server itself keeps: it is made if it is missing, and
@@ -30,15 +31,21 @@ type own struct {
 }
 
 // bootstrap makes what must exist in every cluster: four namespaces, two priority
-// classes, the CA for whoever serves the cluster's clients as well, and the Service
-// "kubernetes" through which Pods find this server.
+// classes, the CA for whoever serves the cluster's clients as well, what a machine needs
+// to know that is to join, and the Service "kubernetes" through which Pods find this server.
 //
 // Upstream counterpart: pkg/controlplane/controller/{systemnamespaces,kubernetesservice,
 // clusterauthenticationtrust} and pkg/registry/scheduling/rest.
-// Kubernetes: makes the priority classes when it starts, and not again if they are deleted.
+// Kubernetes: makes the priority classes when it starts, and not again if they are deleted;
+// cluster-info is kubeadm's to make.
 func (h *handlers) bootstrap(ctx context.Context, advertise netip.AddrPort) error {
 	objects := append(systemNamespaces(), systemPriorities()...)
 	objects = append(objects, clientAuthority(h.clientCA))
+	info, err := clusterInfo(advertise, h.clientCA)
+	if err != nil {
+		return err
+	}
+	objects = append(objects, info)
 	objects = append(objects, kubernetesService(h.alloc.First(), advertise.Port()))
 	if !advertise.Addr().IsLoopback() { // nobody else could reach that, and validation refuses it
 		objects = append(objects, kubernetesEndpoints(advertise)...)
@@ -158,18 +165,30 @@ func systemPriorities() []own {
 // clientAuthority tells other servers, like a scheduler's port for metrics, by which CA
 // this one knows its clients.
 func clientAuthority(pem []byte) own {
+	return published(metav1.NamespaceSystem, "extension-apiserver-authentication", "client-ca-file", string(pem))
+}
+
+// clusterInfo tells anybody where the cluster is and which CA it has. What makes it
+// credible is the signatures that a controller adds (controller/bootstrapsigner).
+func clusterInfo(advertise netip.AddrPort, ca []byte) (own, error) {
+	kubeconfig, err := pki.ClusterInfo("https://"+advertise.String(), ca)
+	return published(metav1.NamespacePublic, "cluster-info", "kubeconfig", string(kubeconfig)), err
+}
+
+// published is a ConfigMap one of whose keys is the server's.
+func published(namespace, name, key, value string) own {
 	return own{
 		resource: corev1.SchemeGroupVersion.WithResource("configmaps"),
 		object: &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "extension-apiserver-authentication"},
-			Data:       map[string]string{"client-ca-file": string(pem)},
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+			Data:       map[string]string{key: value},
 		},
-		repair: func(have, want api.Object) {
+		repair: func(have, _ api.Object) {
 			c := have.(*corev1.ConfigMap)
 			if c.Data == nil {
 				c.Data = map[string]string{}
 			}
-			c.Data["client-ca-file"] = want.(*corev1.ConfigMap).Data["client-ca-file"]
+			c.Data[key] = value
 		},
 	}
 }

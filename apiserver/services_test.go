@@ -164,21 +164,27 @@ func TestKubernetesService(t *testing.T) {
 	}
 }
 
-// TestClientAuthority: other servers find out by which CA clients are known.
-func TestClientAuthority(t *testing.T) {
+// TestPublished: other servers find out by which CA clients are known, and machines that
+// want to join where the cluster is. Only the server's key is the server's.
+func TestPublished(t *testing.T) {
 	c := start(t)
-	maps := c.client().CoreV1().ConfigMaps("kube-system")
-	m, err := maps.Get(t.Context(), "extension-apiserver-authentication", metav1.GetOptions{})
-	if err != nil || m.Data["client-ca-file"] != string(c.ca.PEM) {
-		t.Fatal(m, err)
-	}
-	if _, err := maps.Patch(t.Context(), m.Name, types.MergePatchType, []byte(`{"data":{"client-ca-file":"mine","x":"y"}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	c.stop()
-	c.boot()
-	maps = c.client().CoreV1().ConfigMaps("kube-system")
-	if m, err = maps.Get(t.Context(), m.Name, metav1.GetOptions{}); err != nil || m.Data["client-ca-file"] != string(c.ca.PEM) || m.Data["x"] != "y" {
-		t.Error(m, err)
+	for _, p := range []struct{ namespace, name, key, has string }{
+		{"kube-system", "extension-apiserver-authentication", "client-ca-file", string(c.ca.PEM)},
+		{"kube-public", "cluster-info", "kubeconfig", "server: https://172.30.0.2:6443"},
+	} {
+		maps := c.client().CoreV1().ConfigMaps(p.namespace)
+		first, err := maps.Get(t.Context(), p.name, metav1.GetOptions{})
+		if err != nil || !strings.Contains(first.Data[p.key], p.has) {
+			t.Fatal(first, err)
+		}
+		if _, err := maps.Patch(t.Context(), p.name, types.MergePatchType, []byte(`{"data":{"`+p.key+`":"mine","x":"y"}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		c.stop()
+		c.boot()
+		maps = c.client().CoreV1().ConfigMaps(p.namespace)
+		if m, err := maps.Get(t.Context(), p.name, metav1.GetOptions{}); err != nil || m.Data[p.key] != first.Data[p.key] || m.Data["x"] != "y" {
+			t.Error(m, err)
+		}
 	}
 }

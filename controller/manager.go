@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"orrery.example.org/controller/bootstrapsigner"
 	"orrery.example.org/controller/csrapproving"
 	"orrery.example.org/controller/csrcleaner"
 	"orrery.example.org/controller/csrsigning"
@@ -46,6 +47,7 @@ import (
 	"orrery.example.org/controller/resources"
 	"orrery.example.org/controller/scheduler"
 	"orrery.example.org/controller/serviceaccount"
+	"orrery.example.org/controller/tokencleaner"
 )
 
 // nodeSyncs is how many nodes, and Pods to evict, are worked on at once. Upstream has
@@ -142,6 +144,8 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 		{1, func(e loop.Env) (Loop, error) { return podgc.New(e, podgc.Quarantine) }},
 		{1, func(e loop.Env) (Loop, error) { return disruption.New(e, catalog) }},
 		{1, func(e loop.Env) (Loop, error) { return serviceaccount.New(e, catalog, c.RootCA) }},
+		{1, func(e loop.Env) (Loop, error) { return bootstrapsigner.New(e, catalog) }},
+		{1, func(e loop.Env) (Loop, error) { return tokencleaner.New(e, catalog) }},
 		{1, func(e loop.Env) (Loop, error) {
 			return csrapproving.New(e, csrapproving.Options{KubeletServing: c.ApproveKubeletServing}), nil
 		}},

@@ -58,3 +58,15 @@ func WriteKubeconfig(path, name string, c *rest.Config) error {
 	}
 	return writeFile(path, data, 0o600)
 }
+
+// ClusterInfo is a kubeconfig that tells where a cluster is and which CA it has, and
+// nothing of users.
+func ClusterInfo(server string, ca []byte) ([]byte, error) {
+	cfg := clientcmdapi.NewConfig()
+	cfg.Clusters[""] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: ca}
+	data, err := clientcmd.Write(*cfg)
+	if err != nil {
+		return nil, fmt.Errorf("encode cluster-info: %w", err)
+	}
+	return data, nil
+}
