@@ -1,6 +1,8 @@
 package flowtest
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"orrery.example.org/proxy/plan"
@@ -12,6 +14,18 @@ type Scenario struct {
 	Name  string
 	Plans func() plan.Snapshot
 	Flows []Flow
+}
+
+// NFTables are the flows as nftables treats them. Where it differs from iptables it is
+// better: a wrong port of a ClusterIP is refused at once (P16).
+func (s Scenario) NFTables() []Flow {
+	all := slices.Clone(s.Flows)
+	for i, f := range all {
+		if f.From != "c" && f.To == vip+":81" {
+			all[i].Want = Refused
+		}
+	}
+	return all
 }
 
 const (

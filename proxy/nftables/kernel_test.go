@@ -70,18 +70,6 @@ func nft(t testing.TB, h *host.Host, args ...string) string {
 	return string(out)
 }
 
-// flows are a scenario's. Where nftables differs from iptables it is better: a wrong
-// port of a ClusterIP is refused at once (P16).
-func flows(s Scenario) []Flow {
-	all := append([]Flow(nil), s.Flows...)
-	for i, f := range all {
-		if f.From == "b" && f.To == "10.96.0.41:81" {
-			all[i].Want = Refused
-		}
-	}
-	return all
-}
-
 // Every scenario, by real packets.
 func TestFlows(t *testing.T) {
 	w := NewWorld(t)
@@ -89,7 +77,7 @@ func TestFlows(t *testing.T) {
 	for _, s := range Scenarios {
 		t.Run(s.Name, func(t *testing.T) {
 			full(t, a, s.Plans())
-			for _, f := range flows(s) {
+			for _, f := range s.NFTables() {
 				w.Check(t, f)
 			}
 			intact(t, a, s.Plans())
@@ -107,7 +95,7 @@ func TestFlowsByChange(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			change(t, a, last, s.Plans())
 			last = s.Plans()
-			for _, f := range flows(s) {
+			for _, f := range s.NFTables() {
 				w.Check(t, f)
 			}
 			intact(t, a, last)

@@ -122,8 +122,17 @@ func (s *Settings) Text() string {
 }
 
 // Shape is the input of nft that makes the maps and chains of one count of endpoints, or
-// of one affinity timeout.
+// of one affinity timeout. The rule of the latter is left out for IPv6, where it goes to
+// the kernel by netlink (remember6).
 func (s *Settings) Shape(chain string) string {
+	if s.ipv6() && strings.HasPrefix(chain, prefixRemember) {
+		return s.expand("chain $CHAIN\n", map[string]string{"$CHAIN": chain})
+	}
+	return s.shape(chain)
+}
+
+// shape is all of a shape as text.
+func (s *Settings) shape(chain string) string {
 	const remember = `
 chain $CHAIN
 rule $CHAIN meta l4proto tcp update @affinity { ct original $IP saddr . ct original $IP daddr . meta l4proto . ct original proto-dst timeout $N : $IP daddr . th dport }
@@ -136,11 +145,7 @@ chain $CHAIN
 rule $CHAIN dnat $IP to $IP daddr . meta l4proto . th dport . numgen random mod $N map @$MAP
 `
 	if seconds, ok := strings.CutPrefix(chain, prefixRemember); ok {
-		text := remember
-		if s.ipv6() {
-			text = "chain $CHAIN\n"
-		}
-		return s.expand(text, map[string]string{"$CHAIN": chain, "$N": seconds})
+		return s.expand(remember, map[string]string{"$CHAIN": chain, "$N": seconds})
 	}
 	return s.expand(balance, map[string]string{
 		"$CHAIN": chain, "$MAP": mapOf(chain), "$N": chain[strings.LastIndexByte(chain, '-')+1:],

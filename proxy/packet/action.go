@@ -43,7 +43,7 @@ func (r *ipRule) Try(p *Packet, node *Node) ([]Branch, error) {
 			}
 			share = share.Times(hit, n)
 		case m.Kind == iptables.Recent && m.Number == 0:
-			after = after.remember(m.Text)
+			after = after.remember(Memory{List: m.Text, Source: after.Source})
 		default:
 			met, err := holds(m, after, node)
 			if err != nil {
@@ -152,7 +152,7 @@ func (r *ipRule) Why(p *Packet, _ *Node, failed int) string {
 }
 
 // Service is the port that the rule was made for.
-func (r *ipRule) Service() plan.PortName { return r.port }
+func (r *ipRule) Service(*Packet) plan.PortName { return r.port }
 
 // String is the rule as kube-proxy writes it.
 func (r *ipRule) String() string { return r.rule.String() }

@@ -79,18 +79,20 @@ func FuzzWalk(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte{3, 0, 0, 1, 4, 0, 0, 0, 1, 1, 10, 4, 0, 0, 5, 2, 1, 1, 3, 1, 2, 4, 1, 1})
 	f.Add([]byte{8, 5, 0, 1, 2, 1, 10, 0, 2, 0, 10, 0, 0, 0, 13, 3, 1, 0, 2, 0, 0, 0, 0, 1, 9, 1, 1, 1})
-	services := rulesOf(flowtest.Scenarios[5].Plans())
+	services := []Rules{rulesOf(flowtest.Scenarios[5].Plans()), nftablesOf(f, flowtest.Scenarios[5].Plans())}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tape := tape(data)
 		rules, p := tape.rules(), tape.packet()
 		whole(t, rules, p)
-		if err := whole(t, services, p); err != nil && p.check() == nil {
-			t.Errorf("%s: %v", &p, err)
+		for _, rules := range services {
+			if err := whole(t, rules, p); err != nil && p.check() == nil {
+				t.Errorf("%s: %v", &p, err)
+			}
 		}
 	})
 }
 
-func whole(t *testing.T, rules *IPTables, p Packet) error {
+func whole(t *testing.T, rules Rules, p Packet) error {
 	r, err := Walk(rules, node1, p)
 	if err != nil {
 		return err

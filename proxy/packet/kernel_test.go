@@ -16,6 +16,7 @@ import (
 	"orrery.example.org/host"
 	"orrery.example.org/proxy/flowtest"
 	"orrery.example.org/proxy/iptables"
+	"orrery.example.org/proxy/nftables"
 	"orrery.example.org/proxy/plan"
 )
 
@@ -26,29 +27,69 @@ const connections = 60
 // patience is how often silence is taken for a slow machine where an answer is due.
 const patience = 8
 
-// program puts a snapshot's rules into the kernel of a node.
-func program(t *testing.T, h *host.Host, variant string, s plan.Snapshot, settings iptables.Settings) {
+// backend is a data plane in a kernel, and its rules as a walk sees them.
+type backend struct {
+	name  string
+	start func(*testing.T, *host.Host) func(*testing.T, plan.Snapshot, knobs) Rules
+}
+
+// knobs are the settings that chance turns.
+type knobs struct{ masqueradeAll, localhost bool }
+
+var usual = knobs{localhost: true}
+
+// backends are those that this machine can run.
+func backends(t *testing.T, f func(t *testing.T, b backend)) {
 	t.Helper()
-	a := iptables.New(iptables.Config{Host: h, Family: plan.IPv4, Variant: variant, Log: slog.New(slog.DiscardHandler),
-		MasqueradeAll: settings.MasqueradeAll, MasqueradeBit: settings.MasqueradeBit, LocalhostNodePorts: settings.LocalhostPort})
-	if err := a.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Full(context.Background(), s); err != nil {
-		t.Fatal(err)
+	flowtest.Namespaces(t)
+	for program, b := range map[string]backend{
+		"iptables-nft":    {"iptables on nft", withIPTables("nft")},
+		"iptables-legacy": {"iptables on legacy", withIPTables("legacy")},
+		"nft":             {"nftables", withNFTables},
+	} {
+		t.Run(b.name, func(t *testing.T) {
+			if _, err := host.LookPath(program); err != nil {
+				t.Skip(err)
+			}
+			f(t, b)
+		})
 	}
 }
 
-func variants(t *testing.T, f func(t *testing.T, variant string)) {
-	t.Helper()
-	flowtest.Namespaces(t)
-	for _, v := range []string{"nft", "legacy"} {
-		t.Run(v, func(t *testing.T) {
-			if _, err := host.LookPath("iptables-" + v); err != nil {
-				t.Skip(err)
+func withIPTables(variant string) func(*testing.T, *host.Host) func(*testing.T, plan.Snapshot, knobs) Rules {
+	return func(_ *testing.T, h *host.Host) func(*testing.T, plan.Snapshot, knobs) Rules {
+		return func(t *testing.T, s plan.Snapshot, k knobs) Rules {
+			t.Helper()
+			a := iptables.New(iptables.Config{Host: h, Family: plan.IPv4, Variant: variant, Log: slog.New(slog.DiscardHandler),
+				MasqueradeAll: k.masqueradeAll, MasqueradeBit: 14, LocalhostNodePorts: k.localhost})
+			if err := a.Start(context.Background()); err != nil {
+				t.Fatal(err)
 			}
-			f(t, v)
-		})
+			if _, err := a.Full(context.Background(), s); err != nil {
+				t.Fatal(err)
+			}
+			return rulesOf(s, func(settings *iptables.Settings) {
+				settings.MasqueradeAll, settings.LocalhostPort = k.masqueradeAll, k.localhost
+			})
+		}
+	}
+}
+
+// withNFTables: the proxy gives NodePorts no loopback address in this mode, so a
+// snapshot without a list of addresses means all others.
+func withNFTables(_ *testing.T, h *host.Host) func(*testing.T, plan.Snapshot, knobs) Rules {
+	return func(t *testing.T, s plan.Snapshot, k knobs) Rules {
+		t.Helper()
+		a := nftables.New(nftables.Config{Host: h, Log: slog.New(slog.DiscardHandler),
+			Settings: nftables.Settings{Family: plan.IPv4, MasqueradeBit: 14, ServiceCIDR: serviceCIDR, MasqueradeAll: k.masqueradeAll}})
+		defer a.Close()
+		if err := a.Start(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Full(context.Background(), s); err != nil {
+			t.Fatal(err)
+		}
+		return nftablesOf(t, s, func(settings *nftables.Settings) { settings.MasqueradeAll = k.masqueradeAll })
 	}
 }
 
@@ -57,26 +98,25 @@ var seedFlag = flag.Uint64("seed", 0, "repeat TestKernelAgrees with the seed of 
 // Random Services, and random packets to them: what the walk says may happen is what the
 // kernel does, and all of it does happen. A failure tells the seed that made it.
 func TestKernelAgrees(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
+	backends(t, func(t *testing.T, b backend) {
 		const rounds, services, flows = 8, 5, 6
 		seed := cmp.Or(*seedFlag, rand.Uint64())
 		w := flowtest.NewWorld(t)
+		program := b.start(t, w.Node)
 		for round := range rounds {
 			d := dice{rand.New(rand.NewPCG(seed, uint64(round))), round}
 			s, all := d.snapshot(services, flows)
-			settings := settingsFor(s)
-			settings.MasqueradeAll, settings.LocalhostPort = d.one(4), !d.one(4)
-			program(t, w.Node, variant, s, settings)
-			compare(t, w, NewIPTables(settings, s.All()), all)
+			k := knobs{masqueradeAll: d.one(4), localhost: !d.one(4)}
+			compare(t, w, program(t, s, k), all)
 			if t.Failed() {
-				t.Fatalf("seed %d, round %d, %+v", seed, round, settings)
+				t.Fatalf("seed %d, round %d, %+v", seed, round, k)
 			}
 		}
 	})
 }
 
 // compare tries flows: at the same time, but for those that leave a memory behind.
-func compare(t *testing.T, w *flowtest.World, rules *IPTables, flows []flowtest.Flow) {
+func compare(t *testing.T, w *flowtest.World, rules Rules, flows []flowtest.Flow) {
 	var wg sync.WaitGroup
 	var remembered []flowtest.Flow
 	for _, f := range flows {
@@ -117,7 +157,7 @@ func meetAll(t *testing.T, w *flowtest.World, f flowtest.Flow, r Result) {
 }
 
 // follow goes through flows one after the other, and takes along what rules remember.
-func follow(t *testing.T, w *flowtest.World, rules *IPTables, flows []flowtest.Flow) {
+func follow(t *testing.T, w *flowtest.World, rules Rules, flows []flowtest.Flow) {
 	var memory []Memory
 	for _, f := range flows {
 		r := predict(t, rules, f, memory...)
@@ -153,13 +193,13 @@ func look(w *flowtest.World, f flowtest.Flow, want map[sight]*big.Rat) sight {
 
 // The kernel's dice are as fair as the walk says (P8).
 func TestP8KernelShares(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
+	backends(t, func(t *testing.T, b backend) {
 		const n = 600
 		w := flowtest.NewWorld(t)
 		s := flowtest.Snapshot(flowtest.Planned(flowtest.Service("ns1", "svc1", "10.96.0.41"), flowtest.Port, flowtest.Pods("abc")...))
-		program(t, w.Node, variant, s, settingsFor(s))
+		rules := b.start(t, w.Node)(t, s, usual)
 		f := flowtest.Flow{From: "node", To: "10.96.0.41:80"}
-		want, count := sights(f, predict(t, rulesOf(s), f)), map[sight]int{}
+		want, count := sights(f, predict(t, rules, f)), map[sight]int{}
 		for range n {
 			count[look(w, f, want)]++
 		}

@@ -53,7 +53,7 @@ var questions = map[string]string{
 }
 
 // Meaning is what the rule is for.
-func (r *ipRule) Meaning() string {
+func (r *ipRule) Meaning(*Packet) string {
 	target := r.rule.Target.Name
 	if target == chainMarkMasq {
 		return "masquerade it: " + r.cause().String()

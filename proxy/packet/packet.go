@@ -18,7 +18,8 @@
 //	rules.go  what a backend provides: chains, and rules that judge a packet
 //
 // iptables.go lays out the model of proxy/iptables as chains, condition.go and
-// action.go give its rules their meaning. Other backends join by their own Rules.
+// action.go give its rules their meaning; nftables.go, statement.go and expression.go do
+// so for the text and the elements of proxy/nftables.
 //
 // Upstream counterparts: the packet tracers in the unit tests of pkg/proxy/iptables
 // and pkg/proxy/nftables.
@@ -53,6 +54,7 @@ type Packet struct {
 // only a state; rules and walk fill in the rest.
 type Flow struct {
 	State       State
+	Asked       netip.AddrPort // where the client sent it, if DNAT sends it elsewhere
 	Endpoint    netip.AddrPort // where DNAT sends the flow; invalid if nowhere else
 	Masqueraded bool           // its source is rewritten where it leaves
 }
@@ -81,11 +83,14 @@ func (s State) String() string {
 
 func (s State) first() bool { return s == New || s == Related }
 
-// Memory is a client that a rule put into a list, for session affinity.
+// Memory is a client that a rule put into a list, for session affinity. Where the list
+// says so, it is remembered for a while, and with its endpoint.
 type Memory struct {
-	List   string
-	Source netip.Addr
-	Age    time.Duration
+	List     string
+	Source   netip.Addr
+	Age      time.Duration
+	Timeout  time.Duration
+	Endpoint netip.AddrPort
 }
 
 // check refuses what can be no packet.
@@ -106,8 +111,16 @@ func (p *Packet) check() error {
 // to is the packet with another destination, as DNAT makes it.
 func (p *Packet) to(endpoint netip.AddrPort) *Packet {
 	q := *p
-	q.Destination, q.Flow.Endpoint = endpoint, endpoint
+	q.Flow.Asked, q.Destination, q.Flow.Endpoint = p.asked(), endpoint, endpoint
 	return &q
+}
+
+// asked is the destination that the client gave the flow.
+func (p *Packet) asked() netip.AddrPort {
+	if p.Flow.Asked.IsValid() {
+		return p.Flow.Asked
+	}
+	return p.Destination
 }
 
 func (p *Packet) marked(mark uint32) *Packet {
@@ -138,12 +151,12 @@ func (p *Packet) seen(list string) (age time.Duration, ok bool) {
 	return 0, false
 }
 
-// remember puts the packet's source into a list, or makes it young again there.
-func (p *Packet) remember(list string) *Packet {
+// remember puts a client into a list, in place of what the list has of it.
+func (p *Packet) remember(client Memory) *Packet {
 	q := *p
 	q.Affinity = slices.DeleteFunc(slices.Clone(p.Affinity), func(m Memory) bool {
-		return m.List == list && m.Source == p.Source
+		return m.List == client.List && m.Source == client.Source
 	})
-	q.Affinity = append(q.Affinity, Memory{List: list, Source: p.Source})
+	q.Affinity = append(q.Affinity, client)
 	return &q
 }

@@ -46,8 +46,8 @@ func (f Fate) String() string {
 // the last matching rule of any Service was made for.
 func (o *Outcome) Service() plan.PortName {
 	for t := o.trail; t != nil; t = t.before {
-		if t.Rule != nil && t.Failed == Met && t.Rule.Service().Name.Name != "" {
-			return t.Rule.Service()
+		if t.Rule != nil && t.Failed == Met && t.Rule.Service(t.Packet).Name.Name != "" {
+			return t.Rule.Service(t.Packet)
 		}
 	}
 	return plan.PortName{}

@@ -49,10 +49,12 @@ type Rule interface {
 	Try(*Packet, *Node) ([]Branch, error)
 	// Why says in words which conditions held (Met), or which did not.
 	Why(p *Packet, node *Node, failed int) string
-	// Meaning is what the rule is for, in the words of Kubernetes.
-	Meaning() string
-	// Service is the port of the Service that the rule was made for, if any.
-	Service() plan.PortName
+	// Meaning is what the rule is for, in the words of Kubernetes: in general, if the
+	// packet is nil.
+	Meaning(*Packet) string
+	// Service is the port of the Service that the rule, or what it looks up for the
+	// packet, was made for, if any.
+	Service(*Packet) plan.PortName
 	// String is the rule as its backend writes it.
 	String() string
 }

@@ -42,8 +42,8 @@ func (r words) Try(p *Packet, _ *Node) ([]Branch, error) {
 }
 
 func (words) Why(*Packet, *Node, int) string { return "" }
-func (words) Meaning() string                { return "" }
-func (words) Service() plan.PortName         { return plan.PortName{} }
+func (words) Meaning(*Packet) string         { return "" }
+func (words) Service(*Packet) plan.PortName  { return plan.PortName{} }
 func (r words) String() string               { return string(r) }
 
 // book is a set of chains with rules in words. Base chains are named after their hooks;

@@ -2,10 +2,12 @@ package packet
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"orrery.example.org/proxy/flowtest"
 	"orrery.example.org/proxy/iptables"
+	"orrery.example.org/proxy/nftables"
 	"orrery.example.org/proxy/plan"
 )
 
@@ -235,4 +237,33 @@ func TestP38IPv6(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The rules of IPv6 are read, too (P38).
+func TestP38NFTables(t *testing.T) {
+	pods := flowtest.Endpoint{Addr: "fd00:10:244:1::2", Node: flowtest.Here}
+	s := flowtest.Snapshot(flowtest.Planned(flowtest.Service("ns1", "svc1", "fd00:10:96::41", flowtest.Affinity(60)), flowtest.Port, pods))
+	s.Local = plan.Local{CIDR: netip.MustParsePrefix("fd00:10:244::/56")}
+	rules := nftablesOf(t, s, func(s *nftables.Settings) {
+		s.Family, s.ServiceCIDR = plan.IPv6, netip.MustParsePrefix("fd00:10:96::/112")
+	})
+	p := Packet{Source: netip.MustParseAddr("fd00:10:30::50"), Protocol: "tcp", Destination: netip.MustParseAddrPort("[fd00:10:96::41]:80"), In: "eth0"}
+	o := only(t, walk(t, rules, Node{}, p))
+	if o.Endpoint.String() != "[fd00:10:244:1::2]:8080" || o.Packet.Causes != OffCluster || len(o.Packet.Affinity) != 1 {
+		t.Errorf("%s, remembered %v", &o, o.Packet.Affinity)
+	}
+	p.Affinity = o.Packet.Affinity
+	if o := only(t, walk(t, rules, Node{}, p)); !strings.Contains(steps(o), "back to the endpoint that the client had") {
+		t.Errorf("the client was not remembered:\n%s", steps(o))
+	}
+}
+
+func steps(o Outcome) string {
+	var b strings.Builder
+	for _, s := range o.Steps() {
+		if s.Matched() {
+			s.appendTo(&b)
+		}
+	}
+	return b.String()
 }

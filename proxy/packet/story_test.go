@@ -2,13 +2,16 @@ package packet
 
 import (
 	"flag"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"orrery.example.org/proxy/flowtest"
+	"orrery.example.org/proxy/plan"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -16,10 +19,11 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // Every rule has a meaning, or the story would have holes.
 func TestEveryRuleHasAMeaning(t *testing.T) {
 	for _, s := range flowtest.Scenarios {
-		for place, chain := range rulesOf(s.Plans()).chains {
+		chains := slices.Collect(maps.Values(rulesOf(s.Plans()).chains))
+		for _, chain := range append(chains, slices.Collect(maps.Values(nftablesOf(t, s.Plans()).chains))...) {
 			for _, rule := range chain.Rules {
-				if rule.Meaning() == "" {
-					t.Errorf("%s: %s %s has no meaning", s.Name, place, rule)
+				if rule.Meaning(nil) == "" {
+					t.Errorf("%s: %s %s: %s has no meaning", s.Name, chain.Table, chain.Name, rule)
 				}
 			}
 		}
@@ -30,9 +34,15 @@ func TestEveryRuleHasAMeaning(t *testing.T) {
 func TestText(t *testing.T) {
 	s := service("ac", flowtest.LoadBalancer(30080, "172.30.100.1"), flowtest.ExternalLocal(0), flowtest.Affinity(60))
 	var b strings.Builder
-	b.WriteString(predict(t, rulesOf(s), flowtest.Flow{From: "outside", To: nodePort}).Text(true) + "\n")
-	b.WriteString(predict(t, rulesOf(s), flowtest.Flow{From: "a", To: vip + ":80"}).Text(false) + "\n")
-	b.WriteString(predict(t, rulesOf(service("")), flowtest.Flow{From: "node", To: vip + ":80"}).Text(false))
+	tell := func(rules func(plan.Snapshot) Rules) {
+		b.WriteString(predict(t, rules(s), flowtest.Flow{From: "outside", To: nodePort}).Text(true) + "\n")
+		b.WriteString(predict(t, rules(s), flowtest.Flow{From: "a", To: vip + ":80"}).Text(false) + "\n")
+		b.WriteString(predict(t, rules(service("")), flowtest.Flow{From: "node", To: vip + ":80"}).Text(false) + "\n")
+	}
+	b.WriteString("# iptables\n\n")
+	tell(func(s plan.Snapshot) Rules { return rulesOf(s) })
+	b.WriteString("# nftables\n\n")
+	tell(func(s plan.Snapshot) Rules { return nftablesOf(t, s) })
 	const file = "testdata/story.golden"
 	if *update {
 		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {

@@ -38,7 +38,7 @@ func (s *Step) appendTo(b *strings.Builder) {
 	if !s.Matched() {
 		sign = "-"
 	}
-	fmt.Fprintf(b, "    %s %s\n", sign, s.Rule.Meaning())
+	fmt.Fprintf(b, "    %s %s\n", sign, s.Rule.Meaning(s.Packet))
 	fmt.Fprintf(b, "        because %s\n", s.Why())
 	fmt.Fprintf(b, "        %s %s %d:%s\n", s.Chain.Table, s.Chain.Name, s.Number, indented(s.Rule.String()))
 }

@@ -10,6 +10,7 @@ import (
 
 	"orrery.example.org/proxy/flowtest"
 	"orrery.example.org/proxy/iptables"
+	"orrery.example.org/proxy/nftables"
 	"orrery.example.org/proxy/plan"
 )
 
@@ -39,6 +40,22 @@ func rulesOf(s plan.Snapshot, tweaks ...func(*iptables.Settings)) *IPTables {
 	}
 	return NewIPTables(settings, s.All())
 }
+
+// nftablesOf are the nftables rules of a snapshot.
+func nftablesOf(t testing.TB, s plan.Snapshot, tweaks ...func(*nftables.Settings)) *NFTables {
+	t.Helper()
+	settings := nftables.Settings{Family: plan.IPv4, MasqueradeBit: 14, ServiceCIDR: serviceCIDR}
+	for _, tweak := range tweaks {
+		tweak(&settings)
+	}
+	rules, err := NewNFTables(settings, s, node1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rules
+}
+
+var serviceCIDR = netip.MustParsePrefix("10.96.0.0/12")
 
 // packetOf is the first packet of a flow, as node1 meets it.
 func packetOf(f flowtest.Flow) Packet {
@@ -138,10 +155,14 @@ func sights(f flowtest.Flow, r Result) map[sight]*big.Rat {
 // The rows that real packets run through in the backends' tests.
 func TestScenarios(t *testing.T) {
 	for _, s := range flowtest.Scenarios {
-		t.Run(s.Name, func(t *testing.T) {
-			rules := rulesOf(s.Plans())
+		t.Run("iptables "+s.Name, func(t *testing.T) {
 			for _, f := range s.Flows {
-				check(t, rules, f)
+				check(t, rulesOf(s.Plans()), f)
+			}
+		})
+		t.Run("nftables "+s.Name, func(t *testing.T) {
+			for _, f := range s.NFTables() {
+				check(t, nftablesOf(t, s.Plans()), f)
 			}
 		})
 	}
