@@ -4,6 +4,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -35,12 +36,12 @@ var certificateSigningRequests = define(Kind{
 	Columns: []Column{
 		nameColumn(),
 		ageColumn(),
-		column("SignerName", doc(certificatesv1.CertificateSigningRequestSpec{}, "signerName"),
+		column("SignerName", doc(certificatesv1beta1.CertificateSigningRequestSpec{}, "signerName"),
 			func(c *certificateRequest) string { return orNone(c.Spec.SignerName) }),
-		column("Requestor", doc(certificatesv1.CertificateSigningRequestSpec{}, "request"),
+		column("Requestor", doc(certificatesv1beta1.CertificateSigningRequestSpec{}, "request"),
 			func(c *certificateRequest) string { return c.Spec.Username }),
-		column("RequestedDuration", doc(certificatesv1.CertificateSigningRequestSpec{}, "expirationSeconds"), requestedDuration),
-		column("Condition", doc(certificatesv1.CertificateSigningRequestStatus{}, "conditions"), certificateState),
+		column("RequestedDuration", doc(certificatesv1beta1.CertificateSigningRequestSpec{}, "expirationSeconds"), requestedDuration),
+		column("Condition", doc(certificatesv1beta1.CertificateSigningRequestStatus{}, "conditions"), certificateState),
 	},
 }, Rules[certificateRequest]{
 	Status:         func(c *certificateRequest) any { return &c.Status },

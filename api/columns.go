@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -98,7 +97,7 @@ func firstOf(values []string) string {
 }
 
 // templateColumns are the wide columns of everything with a Pod template.
-func templateColumns[T any, P object[T]](parts func(*T) (*corev1.PodTemplateSpec, *metav1.LabelSelector)) []Column {
+func templateColumns[T any, P object[T]](spec documented, parts func(*T) (*corev1.PodTemplateSpec, *metav1.LabelSelector)) []Column {
 	list := func(obj *T, of func(*corev1.Container) string) string {
 		var values []string
 		template, _ := parts(obj)
@@ -114,7 +113,7 @@ func templateColumns[T any, P object[T]](parts func(*T) (*corev1.PodTemplateSpec
 		column[T, string, P]("Images", "Images referenced by each container in the template.", func(obj *T) string {
 			return list(obj, func(c *corev1.Container) string { return c.Image })
 		}).wide(),
-		column[T, string, P]("Selector", doc(appsv1.DeploymentSpec{}, "selector"), func(obj *T) string {
+		column[T, string, P]("Selector", doc(spec, "selector"), func(obj *T) string {
 			_, selector := parts(obj)
 			return metav1.FormatLabelSelector(selector)
 		}).wide(),

@@ -37,7 +37,7 @@ var deployments = define(Kind{
 		column("Available", doc(appsv1.DeploymentStatus{}, "availableReplicas"),
 			func(d *appsv1.Deployment) int64 { return int64(d.Status.AvailableReplicas) }),
 		ageColumn(),
-	}, templateColumns(func(d *appsv1.Deployment) (*corev1.PodTemplateSpec, *metav1.LabelSelector) {
+	}, templateColumns(appsv1.DeploymentSpec{}, func(d *appsv1.Deployment) (*corev1.PodTemplateSpec, *metav1.LabelSelector) {
 		return &d.Spec.Template, d.Spec.Selector
 	})...),
 }, Rules[appsv1.Deployment]{

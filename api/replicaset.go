@@ -36,7 +36,7 @@ var replicaSets = define(Kind{
 		column("Ready", doc(appsv1.ReplicaSetStatus{}, "readyReplicas"),
 			func(rs *appsv1.ReplicaSet) int64 { return int64(rs.Status.ReadyReplicas) }).integer(),
 		ageColumn(),
-	}, templateColumns(func(rs *appsv1.ReplicaSet) (*corev1.PodTemplateSpec, *metav1.LabelSelector) {
+	}, templateColumns(appsv1.ReplicaSetSpec{}, func(rs *appsv1.ReplicaSet) (*corev1.PodTemplateSpec, *metav1.LabelSelector) {
 		return &rs.Spec.Template, rs.Spec.Selector
 	})...),
 }, Rules[appsv1.ReplicaSet]{

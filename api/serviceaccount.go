@@ -18,7 +18,6 @@ var serviceAccounts = define(Kind{
 	},
 	Columns: []Column{
 		nameColumn(),
-		column("Secrets", doc(corev1.ServiceAccount{}, "secrets"), func(s *corev1.ServiceAccount) any { return int64(len(s.Secrets)) }),
 		ageColumn(),
 	},
 }, Rules[corev1.ServiceAccount]{})

@@ -24,6 +24,7 @@ type stream struct {
 	kind   *api.Version
 	headed bool // the table's head has been sent
 	w      http.ResponseWriter
+	socket *socket // nil: the answer's body
 	buf    *bufio.Writer
 	sent   prometheus.Counter
 	err    error // of the connection; what is written after it goes nowhere
@@ -40,16 +41,20 @@ func (c *call) newStream(a accept) (*stream, error) {
 	return s, nil
 }
 
-// start sends the headers, so that the client knows it is being served.
-func (s *stream) start() {
-	contentType := s.media.String()
+// contentType says that it is a stream, where the form of an event has a name of its own.
+func (s *stream) contentType() string {
 	switch s.media {
 	case protobufMedia:
-		contentType += ";stream=watch"
+		return s.media.String() + ";stream=watch"
 	case cborMedia:
-		contentType += "-seq"
+		return s.media.String() + "-seq"
 	}
-	s.w.Header().Set("Content-Type", contentType)
+	return s.media.String()
+}
+
+// start sends the headers, so that the client knows it is being served.
+func (s *stream) start() {
+	s.w.Header().Set("Content-Type", s.contentType())
 	s.w.WriteHeader(http.StatusOK)
 	_ = s.flush()
 }
@@ -96,6 +101,9 @@ func (s *stream) bookmark(revision int64, initialEnd bool) error {
 
 // write frames an event whose object consists of pieces.
 func (s *stream) write(kind watch.EventType, pieces [][]byte) {
+	if s.socket != nil {
+		defer s.send()
+	}
 	switch s.media {
 	case protobufMedia:
 		s.writeFrame(kind, pieces)
@@ -122,7 +130,10 @@ func (s *stream) writeFrame(kind watch.EventType, pieces [][]byte) {
 	head = append(head, 2<<3|2)
 	head = binary.AppendUvarint(head, uint64(len(raw)+size))
 	head = append(head, raw...)
-	s.put(binary.BigEndian.AppendUint32(nil, uint32(len(head)+size)), head)
+	if s.socket == nil { // messages know their length
+		s.put(binary.BigEndian.AppendUint32(nil, uint32(len(head)+size)))
+	}
+	s.put(head)
 	s.put(pieces...)
 }
 
@@ -139,8 +150,18 @@ func (s *stream) flush() error {
 	if s.err == nil {
 		s.err = s.buf.Flush()
 	}
-	if s.err == nil {
+	if s.err == nil && s.socket == nil {
 		s.err = http.NewResponseController(s.w).Flush()
 	}
 	return s.err
+}
+
+// send makes a message of what has been written.
+func (s *stream) send() {
+	if s.err == nil {
+		s.err = s.buf.Flush()
+	}
+	if s.err == nil {
+		s.err = s.socket.send()
+	}
 }

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"reflect"
@@ -44,14 +45,17 @@ func (h *handlers) watch(c *call) error {
 
 	w, err := c.follow(o)
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-		s.start()
-		return s.fail(err) // 410: the client must list anew
+		return h.carry(c, s, func(context.Context) error { return s.fail(err) }) // 410: the client must list anew
 	}
 	if err != nil {
 		return err
 	}
 	defer w.Stop()
-	s.start()
+	return h.carry(c, s, func(ctx context.Context) error { return h.deliver(ctx, w, s, o, timeout.C) })
+}
+
+// deliver writes what the watcher notices until one of the two ends, or the time is up.
+func (h *handlers) deliver(ctx context.Context, w *store.Watcher, s *stream, o listOptions, timeout <-chan time.Time) error {
 	for {
 		select {
 		case n, ok := <-w.Notices():
@@ -67,11 +71,11 @@ func (h *handlers) watch(c *call) error {
 			if s.flush() != nil {
 				return nil // the client has gone
 			}
-		case <-c.ctx().Done():
+		case <-ctx.Done():
 			return nil
 		case <-h.stopping:
 			return nil
-		case <-timeout.C:
+		case <-timeout:
 			return nil
 		}
 	}
