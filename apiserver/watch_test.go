@@ -189,7 +189,7 @@ func TestInformers(t *testing.T) {
 	c := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	typed := informers.NewSharedInformerFactory(c.client(), 0)
+	typed := informers.NewSharedInformerFactoryWithOptions(c.client(), 0, informers.WithNamespace("default"))
 	var seen atomic.Int32
 	informer := typed.Core().V1().ConfigMaps().Informer()
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
