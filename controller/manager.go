@@ -9,9 +9,8 @@
 // ReplicaSet's loop sees it and makes Pods, the scheduler sees those and binds them, a
 // node runs them, the endpoint loops see them ready. The chain exists only in the API.
 //
-// Left out of upstream's: Jobs, DaemonSets, StatefulSets, volumes, quotas, service
-// accounts, endpoint slice mirroring, cloud nodes, and everything for
-// kinds that this cluster does not have.
+// Left out of upstream's: Jobs, DaemonSets, StatefulSets, volumes, quotas, cloud nodes,
+// and everything for kinds that this cluster does not have.
 package controller
 
 import (
@@ -37,6 +36,7 @@ import (
 	"orrery.example.org/controller/disruption"
 	"orrery.example.org/controller/endpoints"
 	"orrery.example.org/controller/endpointslice"
+	"orrery.example.org/controller/endpointslicemirroring"
 	"orrery.example.org/controller/garbagecollector"
 	"orrery.example.org/controller/loop"
 	"orrery.example.org/controller/namespace"
@@ -135,6 +135,7 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 		{c.ConcurrentBindings, func(e loop.Env) (Loop, error) { return scheduler.New(e) }},
 		{c.ConcurrentEndpointSyncs, func(e loop.Env) (Loop, error) { return endpoints.New(e) }},
 		{c.ConcurrentServiceEndpointSyncs, func(e loop.Env) (Loop, error) { return endpointslice.New(e) }},
+		{c.ConcurrentServiceEndpointSyncs, func(e loop.Env) (Loop, error) { return endpointslicemirroring.New(e) }},
 		{nodeSyncs, func(e loop.Env) (Loop, error) {
 			return nodelifecycle.New(e, nodelifecycle.Options{
 				MonitorPeriod: c.NodeMonitorPeriod, GracePeriod: c.NodeMonitorGracePeriod, StartupGracePeriod: c.NodeStartupGracePeriod,
