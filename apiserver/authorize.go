@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"orrery.example.org/apiserver/auth"
+	"orrery.example.org/apiserver/auth/node"
 	"orrery.example.org/apiserver/auth/policy"
 	"orrery.example.org/apiserver/auth/rbac"
 	"orrery.example.org/apiserver/store"
@@ -21,10 +23,13 @@ type authority struct {
 // authorizer puts the modes together and lets them follow the store. The index of roles
 // is there in every mode: nobody may hand on what he hasn't got (escalate.go).
 func (s *Server) authorizer(objects *store.Store) (auth.Authorizer, *rbac.Index, error) {
-	rules := rbac.New(policy.Objects())
+	rules, agents := rbac.New(policy.Objects()), node.New()
 	for _, kind := range s.cfg.Kinds {
-		if kind.Storage().Group == rbacv1.GroupName {
-			objects.Collection(kind).Observe(rules.Follow(kind.Storage().New()))
+		switch o := kind.Storage().New().(type) {
+		case *rbacv1.ClusterRole, *rbacv1.Role, *rbacv1.ClusterRoleBinding, *rbacv1.RoleBinding:
+			objects.Collection(kind).Observe(rules.Follow(o))
+		case *corev1.Pod:
+			objects.Collection(kind).Observe(agents)
 		}
 	}
 	if s.cfg.Authorizer != nil {
@@ -37,6 +42,8 @@ func (s *Server) authorizer(objects *store.Store) (auth.Authorizer, *rbac.Index,
 			modes = append(modes, auth.Authenticated{})
 		case "AlwaysDeny":
 			modes = append(modes, auth.Nobody{})
+		case "Node":
+			modes = append(modes, agents)
 		case "RBAC":
 			modes = append(modes, rules)
 		default:

@@ -135,7 +135,7 @@ var (
 func (h *handlers) serveResource(w http.ResponseWriter, r *http.Request) error {
 	a := attributes(r)
 	res := h.resources[schema.GroupVersionResource{Group: a.Group, Version: a.Version, Resource: a.Resource}]
-	c := &call{resource: res, w: w, r: r, namespace: unescape(mux.Vars(r)["namespace"]), name: a.Name, subresource: a.Subresource, user: a.User}
+	c := &call{resource: res, w: w, r: r, namespace: unescape(mux.Vars(r)["namespace"]), name: unescape(mux.Vars(r)["name"]), subresource: a.Subresource, user: a.User}
 	if res == nil || (c.namespace != "" && !res.kind.Namespaced) || (c.namespace == "" && c.name != "" && res.kind.Namespaced) {
 		*a = auth.Attributes{User: a.User, Verb: a.Verb, Path: a.Path} // metrics shall not count what doesn't exist
 		return h.noSuchPath(w, r)

@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"github.com/gorilla/mux"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"orrery.example.org/apiserver/auth"
 	"orrery.example.org/apiserver/discovery"
@@ -125,6 +128,31 @@ func describe(a *auth.Attributes, r *http.Request) {
 	}
 	if a.Resource == "namespaces" && a.Group == "" {
 		a.Namespace = a.Name // authorizers see a Namespace in itself
+	}
+	if r.URL.RawQuery != "" {
+		describeSelectors(a, r)
+	}
+}
+
+// describeSelectors fills in what a collection is limited to. Who asks for just one name
+// asks for that object, as authorizers see it.
+func describeSelectors(a *auth.Attributes, r *http.Request) {
+	if a.Verb != "list" && a.Verb != "watch" && a.Verb != "deletecollection" {
+		return
+	}
+	q := r.URL.Query()
+	if text := q.Get("fieldSelector"); text != "" {
+		if s, err := fields.ParseSelector(text); err == nil {
+			a.FieldSelector = s.Requirements()
+			if name, ok := s.RequiresExactMatch("metadata.name"); ok && a.Verb != "deletecollection" && len(path.IsValidPathSegmentName(name)) == 0 {
+				a.Name = name
+			}
+		}
+	}
+	if text := q.Get("labelSelector"); text != "" {
+		if s, err := labels.Parse(text); err == nil {
+			a.LabelSelector, _ = s.Requirements()
+		}
 	}
 }
 

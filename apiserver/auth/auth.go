@@ -14,6 +14,9 @@ import (
 	"context"
 	"net/http"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // The groups and users Kubernetes itself hands out.
@@ -50,6 +53,10 @@ type Attributes struct {
 	Namespace   string
 	Name        string
 	Path        string
+
+	// What a list, watch or deletion is limited to; nil where it is not, or nonsense.
+	FieldSelector fields.Requirements
+	LabelSelector labels.Requirements
 }
 
 // Authorizer decides whether a request may proceed. The reason goes into the 403.

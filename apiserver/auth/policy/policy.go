@@ -89,6 +89,16 @@ func Objects() []api.Object {
 	return all
 }
 
+// Node is what the role system:node says: the rules for every node's agent.
+func Node() []rbacv1.PolicyRule {
+	for _, r := range clusterRoles {
+		if r.name == "system:node" {
+			return copied(r.rules)
+		}
+	}
+	return nil
+}
+
 // mark says that the object is part of the policy and follows it: with the annotation
 // set to "false" its owner has taken it over.
 func mark(o api.Object) {
