@@ -27,6 +27,7 @@ import (
 var Plugins = []Plugin{
 	{Name: "NamespaceLifecycle", Admit: namespaceLifecycle},
 	{Name: "ServiceAccount", Admit: serviceAccount},
+	{Name: "NodeRestriction", Admit: nodeRestriction},
 	{Name: "Priority", Admit: priority, Validate: oneDefaultPriority},
 	{Name: "DefaultTolerationSeconds", Admit: defaultTolerationSeconds},
 	{Name: "CertificateApproval", Validate: certificateApproval},

@@ -105,6 +105,50 @@ func needs(pod *corev1.Pod, visit func(kind, string)) {
 	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		return // the node made it: it must not grant itself anything by that
 	}
+	references(pod, visit)
+}
+
+// Reference is the first sort of object that the Pod names and a mirror Pod may not, in
+// upstream's words and order; "" if there is none.
+func Reference(pod *corev1.Pod) string {
+	named := map[kind]bool{}
+	references(pod, func(k kind, name string) { named[k] = named[k] || name != "" })
+	for _, sort := range []struct {
+		kind
+		name string
+	}{{accounts, "serviceaccounts"}, {secrets, "secrets"}, {configMaps, "configmaps"}, {resourceClaims, "resourceclaims"}} {
+		if named[sort.kind] {
+			return sort.name
+		}
+	}
+	for _, v := range pod.Spec.Volumes {
+		switch {
+		case v.CSI != nil:
+			return "csidrivers (via CSI volumes)"
+		case v.Glusterfs != nil:
+			return "endpoints (via glusterFS volumes)"
+		case v.PersistentVolumeClaim != nil:
+			return "persistentvolumeclaims"
+		case v.Ephemeral != nil:
+			return "persistentvolumeclaims (via ephemeral volumes)"
+		case v.Projected != nil:
+			for _, s := range v.Projected.Sources {
+				switch {
+				case s.ServiceAccountToken != nil:
+					return "serviceaccounts (via projected volumes)"
+				case s.ClusterTrustBundle != nil:
+					return "clustertrustbundles"
+				case s.PodCertificate != nil:
+					return "podcertificates"
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// references visits the names of what the Pod's specification names.
+func references(pod *corev1.Pod, visit func(kind, string)) {
 	visit(accounts, pod.Spec.ServiceAccountName)
 	for _, s := range pod.Spec.ImagePullSecrets {
 		visit(secrets, s.Name)
