@@ -18,6 +18,8 @@ var Table = []*Kind{
 	deployments,
 	replicaSets,
 	certificateSigningRequests,
+	ipAddresses,
+	serviceCIDRs,
 	leases,
 	endpointSlices,
 	ingresses,

@@ -258,6 +258,9 @@ func TestApplyEveryKind(t *testing.T) {
 				}
 				resource := c.dynamic().Resource(gvr).Namespace(namespace)
 				name := strings.Trim(v.Group+".example", ".")
+				if k.Resource == "ipaddresses" {
+					name = "10.96.7.7"
+				}
 				o := &unstructured.Unstructured{Object: example(t, k.Resource, v.GroupVersionKind, name, namespace)}
 				made, err := resource.Apply(t.Context(), name, o, metav1.ApplyOptions{FieldManager: "one"})
 				if err != nil {
@@ -298,6 +301,8 @@ func example(t *testing.T, resource string, gvk schema.GroupVersionKind, name, n
 		"ingresses":      `{"spec":{"defaultBackend":{"service":{"name":"web","port":{"number":80}}}}}`,
 		"ingressclasses": `{"spec":{"controller":"example.com/x"}}`,
 		"leases":         `{"spec":{"holderIdentity":"me"}}`,
+		"ipaddresses":    `{"spec":{"parentRef":{"resource":"gateways","name":"g"}}}`,
+		"servicecidrs":   `{"spec":{"cidrs":["10.200.0.0/16"]}}`,
 		"rolebindings":   `{"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"x"}}`,
 
 		"clusterrolebindings": `{"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"x"}}`,

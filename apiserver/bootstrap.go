@@ -59,6 +59,12 @@ func (h *handlers) bootstrap(ctx context.Context, advertise netip.AddrPort) erro
 			return nil
 		})
 	}
+	g.Go(func() error {
+		if err := h.keepServiceCIDR(ctx); err != nil {
+			return fmt.Errorf("make the default ServiceCIDR: %w", err)
+		}
+		return nil
+	})
 	return g.Wait()
 }
 

@@ -212,8 +212,11 @@ func (h *handlers) objectView(res *resource) view {
 		return next
 	}
 	v.check = res.kind.CheckUpdate
-	if res.kind == h.core("services").kind {
+	switch res.kind {
+	case h.core("services").kind:
 		v.grant = h.grantService
+	case ipAddressKind:
+		v.grant = h.grantAddress
 	}
 	return v
 }

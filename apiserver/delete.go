@@ -96,7 +96,8 @@ func (h *handlers) admitDelete(c *call, old api.Object, dryRun bool) error {
 // remove deletes an object and gives back what was allocated to it.
 func remove(o api.Object) store.Write {
 	svc, _ := o.(*corev1.Service)
-	return store.Write{Release: alloc.Names(svc)}
+	g := alloc.Grant{Release: alloc.Names(svc)}
+	return store.Write{Release: g.Release, Beside: mirror(o, g)}
 }
 
 // deleteCollection deletes what the selectors select, one by one, and answers with the

@@ -90,7 +90,7 @@ func TestServiceRequests(t *testing.T) {
 		"failed to allocate IP 10.96.0.1: provided IP is already allocated":  func(s *corev1.Service) { s.Spec.ClusterIP = "10.96.0.1" },
 		"Invalid value: 30080: provided port is already allocated":           func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 30080 },
 		"The range of valid ports is 30000-32767":                            func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 8080 },
-		"not in the valid range. The range of valid IPs is 10.96.0.0/12":     func(s *corev1.Service) { s.Spec.ClusterIP = "192.168.0.1" },
+		"the provided network does not match the current range":              func(s *corev1.Service) { s.Spec.ClusterIP = "192.168.0.1" },
 	} {
 		s := service("other", corev1.ServiceTypeNodePort)
 		change(s)

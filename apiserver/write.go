@@ -90,6 +90,7 @@ func (h *handlers) admit(res *resource, next, old api.Object, taken alloc.Taken,
 			return w, err
 		}
 		w.Claim, w.Release = g.Claim, g.Release
+		w.Beside = mirror(next, g)
 	}
 	if errs := v.check(next, old); len(errs) > 0 {
 		return w, invalid(res.kind, next.GetName(), errs)

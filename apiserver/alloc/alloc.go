@@ -26,6 +26,7 @@ var (
 	ErrFull          = errors.New("range is full")
 	ErrAllocatedIP   = errors.New("provided IP is already allocated")
 	ErrAllocatedPort = errors.New("provided port is already allocated")
+	ErrMismatched    = errors.New("the provided network does not match the current range")
 )
 
 // Taken are names of which the caller knows that they are not free.
@@ -38,8 +39,9 @@ type Grant struct {
 
 // Allocator knows the ranges. It is immutable.
 type Allocator struct {
-	ips   []IPRange // the first one's family is the default
-	ports PortRange
+	ips    []IPRange // as configured; the first one's family is the default
+	within []IPRange // that addresses come from, in this order
+	ports  PortRange
 }
 
 // New makes an allocator for one service network, or for two of different families.
@@ -58,18 +60,58 @@ func New(cidrs []string, ports string) (*Allocator, error) {
 	case len(a.ips) == 2 && a.ips[0].family == a.ips[1].family:
 		return nil, fmt.Errorf("service networks %q: both are %s", cidrs, a.ips[0].family)
 	}
+	a.within = a.ips
 	var err error
 	a.ports, err = ParsePortRange(ports)
 	return a, err
 }
 
+// Within is the allocator with other networks than the configured ones: those of the
+// ServiceCIDRs. One that cannot be read, or is of a family that was not configured, is
+// left out.
+func (a *Allocator) Within(cidrs []string) *Allocator {
+	next := *a
+	next.within = nil
+	for _, cidr := range cidrs {
+		if r, err := ParseIPRange(cidr); err == nil && a.has(r.family) {
+			next.within = append(next.within, r)
+		}
+	}
+	return &next
+}
+
+// CIDRs are the configured networks.
+func (a *Allocator) CIDRs() []string {
+	var cidrs []string
+	for _, r := range a.ips {
+		cidrs = append(cidrs, r.prefix.String())
+	}
+	return cidrs
+}
+
 // First is the first address of the first network: that of the Service "kubernetes".
 func (a *Allocator) First() netip.Addr { return a.ips[0].at(0) }
 
-func ipName(ip string) string     { return "clusterips/" + ip }
+const clusterIPs = "clusterips/"
+
+func ipName(ip string) string     { return clusterIPs + ip }
 func portName(port int32) string  { return "nodeports/" + strconv.Itoa(int(port)) }
 func (t Taken) ip(ip string) bool { return t[ipName(ip)] }
 func (t Taken) port(p int32) bool { return t[portName(p)] }
+
+// IPName is the name by which an address is claimed, IPOf the address that a name
+// claims; it is none for a port's name.
+func IPName(ip netip.Addr) string { return ipName(ip.String()) }
+
+// IPOf undoes IPName.
+func IPOf(name string) (netip.Addr, bool) {
+	text, ok := strings.CutPrefix(name, clusterIPs)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	ip, err := netip.ParseAddr(text)
+	return ip, err == nil
+}
 
 // PortRange is a range of node ports, both ends included.
 type PortRange struct{ min, max int32 }

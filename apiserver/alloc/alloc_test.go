@@ -116,9 +116,9 @@ func TestRequests(t *testing.T) {
 		{"taken ip", func(s *corev1.Service) { s.Spec.ClusterIP = "10.96.0.7" }, "clusterips/10.96.0.7",
 			`spec.clusterIPs: Invalid value: ["10.96.0.7"]: failed to allocate IP 10.96.0.7: provided IP is already allocated`},
 		{"foreign ip", func(s *corev1.Service) { s.Spec.ClusterIP = "192.0.2.1" }, "",
-			"the provided IP (192.0.2.1) is not in the valid range. The range of valid IPs is 10.96.0.0/12"},
-		{"network address", func(s *corev1.Service) { s.Spec.ClusterIP = "10.96.0.0" }, "", "not in the valid range"},
-		{"broadcast address", func(s *corev1.Service) { s.Spec.ClusterIP = "10.111.255.255" }, "", "not in the valid range"},
+			`spec.clusterIPs: Invalid value: ["192.0.2.1"]: failed to allocate IP 192.0.2.1: the provided network does not match the current range`},
+		{"network address", func(s *corev1.Service) { s.Spec.ClusterIP = "10.96.0.0" }, "", "does not match the current range"},
+		{"broadcast address", func(s *corev1.Service) { s.Spec.ClusterIP = "10.111.255.255" }, "", "does not match the current range"},
 		{"free port", func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 30080 }, "", ""},
 		{"taken port", func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 30080 }, "nodeports/30080",
 			"spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"},
@@ -241,6 +241,39 @@ func TestFull(t *testing.T) {
 	}
 	if _, err := a.ports.pick(Taken{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWithin: addresses come from the first of several networks that has one left, may
+// be asked for in each of them, and in no other.
+func TestWithin(t *testing.T) {
+	a := single(t).Within([]string{"10.0.0.0/30", "fd00::/112", "nonsense", "10.1.0.0/24"})
+	taken := Taken{}
+	var got []string
+	for range 3 {
+		s := svc("", 80)
+		g, err := assign(a, s, nil, taken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken[g.Claim[0]] = true
+		got = append(got, s.Spec.ClusterIP)
+	}
+	if first := got[:2]; !slices.Contains(first, "10.0.0.1") || !slices.Contains(first, "10.0.0.2") || !strings.HasPrefix(got[2], "10.1.0.") {
+		t.Errorf("got %v", got)
+	}
+	for ip, want := range map[string]string{"10.1.0.9": "", "10.1.0.255": "does not match", "10.96.0.7": "does not match", "fd00::7": "not configured"} {
+		s := svc("", 80)
+		s.Spec.ClusterIP = ip
+		if _, err := assign(a, s, nil, taken); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", ip, err)
+		}
+	}
+	if _, err := assign(single(t).Within(nil), svc("", 80), nil, nil); err == nil || !strings.Contains(err.Error(), "range is full") {
+		t.Errorf("from no network: %v", err)
+	}
+	if a.First() != netip.MustParseAddr("10.96.0.1") {
+		t.Errorf("the first address of the cluster became %s", a.First())
 	}
 }
 

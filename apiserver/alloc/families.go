@@ -3,6 +3,7 @@ package alloc
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -87,20 +88,16 @@ func (a *Allocator) checkFamilies(spec *corev1.ServiceSpec, bare bool) field.Err
 			"this cluster is not configured for dual-stack services"))
 	}
 	for i, family := range spec.IPFamilies {
-		if _, ok := a.rangeOf(family); !ok {
+		if !a.has(family) {
 			errs = append(errs, field.Invalid(path.Child("ipFamilies").Index(i), family, "not configured on this cluster"))
 		}
 	}
 	return errs
 }
 
-func (a *Allocator) rangeOf(family corev1.IPFamily) (IPRange, bool) {
-	for _, r := range a.ips {
-		if r.family == family {
-			return r, true
-		}
-	}
-	return IPRange{}, false
+// has says whether the cluster is configured for the family.
+func (a *Allocator) has(family corev1.IPFamily) bool {
+	return slices.ContainsFunc(a.ips, func(r IPRange) bool { return r.family == family })
 }
 
 func other(family corev1.IPFamily) corev1.IPFamily {

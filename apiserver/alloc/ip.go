@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -60,20 +61,43 @@ func (r IPRange) at(i int) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
+// contains says whether the address is one that may be used.
+func (r IPRange) contains(ip netip.Addr) bool {
+	return r.prefix.Contains(ip) && ip != r.prefix.Addr() && (r.family == corev1.IPv6Protocol || ip != r.broadcast())
+}
+
+// broadcast is the last address of an IPv4 network.
+func (r IPRange) broadcast() netip.Addr {
+	b := r.prefix.Addr().As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|(1<<(32-r.prefix.Bits())-1))
+	return netip.AddrFrom4(b)
+}
+
 // check says whether one may ask for the address.
-func (r IPRange) check(ip netip.Addr, taken Taken) error {
-	inside := r.prefix.Contains(ip) && ip != r.prefix.Addr() &&
-		(r.family == corev1.IPv6Protocol || ip.Compare(r.at(r.size-1)) <= 0)
+func (a *Allocator) check(ip netip.Addr, taken Taken) error {
 	switch {
-	case !inside:
-		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, r.prefix)
+	case !slices.ContainsFunc(a.within, func(r IPRange) bool { return r.contains(ip) }):
+		return ErrMismatched
 	case taken.ip(ip.String()):
 		return ErrAllocatedIP
 	}
 	return nil
 }
 
-// pick chooses an address nobody asked for.
+// pick chooses an address of the family that nobody asked for, from the first network
+// that has one left.
+func (a *Allocator) pick(family corev1.IPFamily, taken Taken) (netip.Addr, error) {
+	for _, r := range a.within {
+		if r.family != family {
+			continue
+		}
+		if ip, err := r.pick(taken); err == nil {
+			return ip, nil
+		}
+	}
+	return netip.Addr{}, ErrFull
+}
+
 func (r IPRange) pick(taken Taken) (netip.Addr, error) {
 	i, err := choose(r.size, band(r.size, 16, 256), func(i int) bool { return !taken.ip(r.at(i).String()) })
 	return r.at(i), err

@@ -86,12 +86,8 @@ func (w *wish) clusterIPs() error {
 		return nil
 	}
 	for i, family := range spec.IPFamilies {
-		r, ok := w.rangeOf(family)
-		if !ok {
-			continue // families has complained
-		}
 		if i >= len(spec.ClusterIPs) {
-			ip, err := r.pick(w.taken)
+			ip, err := w.pick(family, w.taken)
 			if err != nil {
 				return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP: %w", err))
 			}
@@ -102,7 +98,7 @@ func (w *wish) clusterIPs() error {
 		if err != nil || slices.Contains(w.held, ipName(ip.String())) {
 			continue // not an address: validation says so
 		}
-		if err := r.check(ip, w.taken); err != nil {
+		if err := w.check(ip, w.taken); err != nil {
 			return invalid(w.svc, field.Invalid(field.NewPath("spec", "clusterIPs"), spec.ClusterIPs,
 				fmt.Sprintf("failed to allocate IP %s: %v", ip, err)))
 		}

@@ -24,6 +24,17 @@ type Write struct {
 	// a deletion gives back all that the object holds.
 	Claim   []string
 	Release []string
+
+	// Beside are other objects that come and go with this write, whatever is stored of
+	// them now. What they stand for must be claimed, or two writers undo each other's.
+	Beside []Beside
+}
+
+// Beside is an object that is written in the transaction of another one.
+type Beside struct {
+	Kind            *api.Kind
+	Namespace, Name string
+	Object          api.Object // nil deletes it
 }
 
 // Change decides what to write from what is there now; current is nil if nothing
@@ -101,7 +112,7 @@ func (t *transaction) idle(w Write, value []byte) bool {
 	if w.Object == nil {
 		return t.current == nil
 	}
-	if t.current == nil || len(w.Claim)+len(w.Release) > 0 || w.TTL > 0 {
+	if t.current == nil || len(w.Claim)+len(w.Release)+len(w.Beside) > 0 || w.TTL > 0 {
 		return false
 	}
 	stored, err := t.c.codec.encode(t.current.Object)
@@ -195,7 +206,34 @@ func (t *transaction) send(ctx context.Context, w Write, value []byte, lease cli
 			then = append(then, s.release(name, t.path))
 		}
 	}
+	beside, err := s.beside(w.Beside)
+	if err != nil {
+		return nil, err
+	}
+	then = append(then, beside...)
 	return s.client.Txn(ctx).If(unchanged...).Then(then...).Else(otherwise...).Commit()
+}
+
+// beside are the operations on the objects that go with a write.
+func (s *Store) beside(objects []Beside) ([]clientv3.Op, error) {
+	var ops []clientv3.Op
+	for _, b := range objects {
+		c := s.kinds[b.Kind]
+		if c == nil {
+			continue // a cluster without this kind
+		}
+		path := c.path(c.key(b.Namespace, b.Name))
+		if b.Object == nil {
+			ops = append(ops, clientv3.OpDelete(path))
+			continue
+		}
+		value, err := c.codec.encode(b.Object)
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, clientv3.OpPut(path, string(value)))
+	}
+	return ops, nil
 }
 
 // lost finds out why a transaction did not succeed.
