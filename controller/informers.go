@@ -9,6 +9,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,6 +34,8 @@ var whole = map[schema.GroupVersionResource]bool{
 	coordinationv1.SchemeGroupVersion.WithResource("leases"):      true,
 
 	certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"): true,
+	networkingv1.SchemeGroupVersion.WithResource("ipaddresses"):                  true,
+	networkingv1.SchemeGroupVersion.WithResource("servicecidrs"):                 true,
 	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"):             true,
 }
 

@@ -38,6 +38,7 @@ import (
 	"orrery.example.org/controller/endpointslice"
 	"orrery.example.org/controller/endpointslicemirroring"
 	"orrery.example.org/controller/garbagecollector"
+	"orrery.example.org/controller/ipaddress"
 	"orrery.example.org/controller/loop"
 	"orrery.example.org/controller/namespace"
 	"orrery.example.org/controller/nodeipam"
@@ -47,6 +48,7 @@ import (
 	"orrery.example.org/controller/resources"
 	"orrery.example.org/controller/scheduler"
 	"orrery.example.org/controller/serviceaccount"
+	"orrery.example.org/controller/servicecidr"
 	"orrery.example.org/controller/tokencleaner"
 )
 
@@ -154,6 +156,8 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 			return csrsigning.New(e, csrsigning.Options{CA: c.signer(), MaxTTL: c.ClusterSigningDuration}), nil
 		}},
 		{1, func(e loop.Env) (Loop, error) { return csrcleaner.New(e), nil }},
+		{1, func(e loop.Env) (Loop, error) { return servicecidr.New(e, servicecidr.Settling), nil }},
+		{1, func(e loop.Env) (Loop, error) { return ipaddress.New(e, ipaddress.Settling) }},
 		{c.ConcurrentNamespaceSyncs, func(e loop.Env) (Loop, error) { return namespace.New(e, catalog), nil }},
 		{c.ConcurrentGCSyncs, func(e loop.Env) (Loop, error) { return garbagecollector.New(e, catalog), nil }},
 	} {
