@@ -85,7 +85,7 @@ func TestNodeCertificates(t *testing.T) {
 	c.issued("renews")
 
 	// These wait for a person. The last one proves that they were looked at before it.
-	c.ask(self, "of-another-node", certificatesv1.KubeAPIServerClientKubeletSignerName, clientUsages, pki.Node("n2"))
+	c.ask(c.as(pki.Request{User: "jane"}), "of-a-user", certificatesv1.KubeAPIServerClientKubeletSignerName, clientUsages, pki.Node("n2"))
 	c.ask(self, "any-client", certificatesv1.KubeAPIServerClientSignerName, clientUsages, pki.Request{User: "jane"})
 	serving := pki.Node("n1")
 	serving.DNS, serving.IPs = []string{"n1"}, []net.IP{net.IPv4(172, 30, 0, 11)}
@@ -98,7 +98,7 @@ func TestNodeCertificates(t *testing.T) {
 	if _, err := c.issued("serves").Verify(x509.VerifyOptions{Roots: c.ca.Pool(), DNSName: "172.30.0.11"}); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{"of-another-node", "any-client", "serves-as-another"} {
+	for _, name := range []string{"of-a-user", "any-client", "serves-as-another"} {
 		r, err := c.CertificatesV1().CertificateSigningRequests().Get(c.ctx, name, metav1.GetOptions{})
 		must(t, err)
 		if len(r.Status.Conditions) > 0 {
