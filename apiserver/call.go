@@ -34,6 +34,7 @@ type handlers struct {
 	issuer *auth.Issuer // of ServiceAccounts' tokens
 	authz  auth.Authorizer
 	rules  *rbac.Index // what there is to hand on
+	modes  []string    // of authorization
 
 	pluginsOff map[string]bool // of admission
 

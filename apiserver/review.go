@@ -5,6 +5,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -22,8 +23,12 @@ import (
 
 // answers fill in what is asked.
 var answers = map[schema.GroupResource]answer{
-	{Group: authenticationv1.GroupName, Resource: "selfsubjectreviews"}: (*handlers).selfSubjectReview,
-	{Group: authenticationv1.GroupName, Resource: "tokenreviews"}:       (*handlers).tokenReview,
+	{Group: authenticationv1.GroupName, Resource: "selfsubjectreviews"}:       (*handlers).selfSubjectReview,
+	{Group: authenticationv1.GroupName, Resource: "tokenreviews"}:             (*handlers).tokenReview,
+	{Group: authorizationv1.GroupName, Resource: "subjectaccessreviews"}:      (*handlers).subjectAccessReview,
+	{Group: authorizationv1.GroupName, Resource: "localsubjectaccessreviews"}: (*handlers).localSubjectAccessReview,
+	{Group: authorizationv1.GroupName, Resource: "selfsubjectaccessreviews"}:  (*handlers).selfSubjectAccessReview,
+	{Group: authorizationv1.GroupName, Resource: "selfsubjectrulesreviews"}:   (*handlers).selfSubjectRulesReview,
 }
 
 // answer gives back the question, which it may change, with its answer.

@@ -236,6 +236,7 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 		clientCA:  s.cfg.CA.PEM,
 		alloc:     s.alloc,
 		owners:    owners.New(),
+		modes:     s.cfg.AuthorizationMode,
 		metrics:   newMetrics(),
 		started:   started,
 		stall:     s.stall,
