@@ -137,3 +137,21 @@ func TestRowConditions(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyRows: a bookmark of a watch in tables is a row of an object that says nothing.
+func TestEmptyRows(t *testing.T) {
+	for _, k := range Table {
+		if !k.Stored() {
+			continue
+		}
+		o := k.Storage().New()
+		for _, c := range k.Columns {
+			if c.Cell(o) == nil && c.Type == "string" {
+				t.Errorf("%s: %s of nothing is null", k.Resource, c.Name)
+			}
+		}
+		if k.RowConditions != nil {
+			k.RowConditions(o)
+		}
+	}
+}

@@ -9,6 +9,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orrery.example.org/api"
 )
 
 // status is the one error table: whatever went wrong, a client sees a metav1.Status
@@ -74,4 +76,10 @@ func errNotAcceptable(accepted string) error {
 func errUnsupportedMedia(accepted string) error {
 	return failure(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
 		"the body of the request was in an unknown format - accepted media types include: %s", accepted)
+}
+
+// errNotThatMany is for metadata of one object where a list is, and the other way round.
+func errNotThatMany(a accept, is string, v *api.Version) error {
+	return failure(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
+		"you requested %s, but the requested object is %s (*%s.%s)", a.as.Kind, is, groupTitle(v.Group), v.Kind)
 }

@@ -12,9 +12,18 @@ import (
 	"orrery.example.org/apiserver/store"
 )
 
-// get answers with one object, or what the path shows of it.
+// get answers with one object, or what the path shows of it. Its state is the newest, or
+// with resourceVersion whatever the cache has ("0") or that state or a newer one.
 func (h *handlers) get(c *call) error {
-	v, err := c.objects.Get(c.ctx(), c.namespace, c.name, c.r.URL.Query().Get("resourceVersion") == "0")
+	asked := c.r.URL.Query().Get("resourceVersion")
+	revision, err := parseRevision(asked)
+	if err != nil {
+		return err
+	}
+	if err := c.objects.WaitFor(c.ctx(), revision); err != nil {
+		return err
+	}
+	v, err := c.objects.Get(c.ctx(), c.namespace, c.name, asked != "")
 	if err != nil {
 		return err
 	}
@@ -30,6 +39,11 @@ func (h *handlers) list(c *call) error {
 	a, err := negotiate(c.r, true)
 	if err != nil {
 		return err
+	}
+	if a.as.Kind == "PartialObjectMetadata" {
+		list := *c.body
+		list.Kind += "List"
+		return errNotThatMany(a, "a list", &list)
 	}
 	found, err := c.objects.List(c.ctx(), storeListOptions(c, o))
 	if err != nil {

@@ -81,6 +81,10 @@ func (c *call) listOptions(watch bool) (listOptions, error) {
 	if err := metav1.Convert_url_Values_To_v1_ListOptions(&q, &o.ListOptions, nil); err != nil {
 		return o, apierrors.NewBadRequest(err.Error())
 	}
+	if watch && o.SendInitialEvents == nil && o.ResourceVersionMatch == "" && (o.ResourceVersion == "" || o.ResourceVersion == "0") {
+		// The old way to ask for the present state first.
+		o.SendInitialEvents, o.ResourceVersionMatch = new(true), metav1.ResourceVersionMatchNotOlderThan
+	}
 	errs := listvalidation.ValidateListOptions(&internalversion.ListOptions{
 		Watch: watch, ResourceVersion: o.ResourceVersion, ResourceVersionMatch: o.ResourceVersionMatch,
 		Continue: o.Continue, SendInitialEvents: o.SendInitialEvents,
@@ -88,19 +92,31 @@ func (c *call) listOptions(watch bool) (listOptions, error) {
 	if err := checked("ListOptions", errs); err != nil {
 		return o, err
 	}
-	if o.ResourceVersion != "" {
-		revision, err := strconv.ParseUint(o.ResourceVersion, 10, 63)
-		if err != nil {
-			return o, apierrors.NewBadRequest("invalid resource version: " +
-				field.Invalid(field.NewPath("resourceVersion"), o.ResourceVersion, err.Error()).Error())
-		}
-		o.revision = int64(revision)
-	}
 	var err error
+	if o.revision, err = parseRevision(o.ResourceVersion); err != nil {
+		if !watch {
+			err = apierrors.NewBadRequest("invalid resource version: " + err.Error())
+		}
+		return o, err
+	}
 	if o.match, err = newMatcher(c.resource, o.LabelSelector, o.FieldSelector); err != nil || c.name == "" {
 		return o, err
 	}
 	return o, o.match.narrow(c.name)
+}
+
+// parseRevision reads a resourceVersion; none is 0.
+//
+// Kubernetes: a list with a bad one is a bad request, a get or a watch an internal error.
+func parseRevision(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, field.Invalid(field.NewPath("resourceVersion"), s, err.Error())
+	}
+	return int64(n), nil
 }
 
 // matcher selects objects. A nil selector selects everything.

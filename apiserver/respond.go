@@ -22,6 +22,9 @@ func (c *call) respond(code int, v *store.Version) error {
 	if err != nil {
 		return err
 	}
+	if a.as.Kind == "PartialObjectMetadataList" {
+		return errNotThatMany(a, "not a list", c.body)
+	}
 	if a.table() {
 		return c.respondTable(a, []*store.Version{v}, metav1.ListMeta{ResourceVersion: v.Object.GetResourceVersion()})
 	}

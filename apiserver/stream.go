@@ -62,7 +62,7 @@ func (s *stream) start() {
 // event writes one change.
 func (s *stream) event(kind watch.EventType, v *store.Version) error {
 	if s.rows != nil {
-		t, err := s.rows.table([]*store.Version{v}, !s.headed)
+		t, err := s.rows.event(v, !s.headed)
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (s *stream) event(kind watch.EventType, v *store.Version) error {
 func (s *stream) bookmark(revision int64, initialEnd bool) error {
 	v := bookmark(s.kind, revision, initialEnd)
 	if s.rows != nil {
-		t, err := s.rows.rowOfBookmark(v, s.as.GroupVersion())
+		t, err := s.rows.event(v, false)
 		if err != nil {
 			return err
 		}

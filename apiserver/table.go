@@ -3,9 +3,10 @@ package apiserver
 import (
 	"net/http"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"orrery.example.org/apiserver/store"
 )
@@ -45,8 +46,8 @@ func (c *call) newRows(a accept) (*rows, error) {
 	case metav1.IncludeMetadata, "":
 		t.object = metadataOnly(c.version, a.as.GroupVersion(), jsonMedia)
 	default:
-		return nil, failure(http.StatusBadRequest, metav1.StatusReasonBadRequest,
-			"unrecognized includeObject value %q: must be one of None, Metadata, Object", t.include)
+		return nil, apierrors.NewBadRequest("Unable to convert to Table as requested: " +
+			field.Invalid(field.NewPath("includeObject"), t.include, "must be 'Metadata', 'Object', 'None', or empty").Error())
 	}
 	return t, nil
 }
@@ -88,20 +89,18 @@ func (t *rows) row(v *store.Version) (metav1.TableRow, error) {
 	return row, nil
 }
 
-// rowOfBookmark has no cells to speak of: clients only read its object's metadata.
-func (t *rows) rowOfBookmark(v *store.Version, gv schema.GroupVersion) (*metav1.Table, error) {
-	f := metadataOnly(t.version, gv, jsonMedia)
-	item, err := f.encode(v.Object)
+// event is the table of one object in a watch: the first has the head, all have the
+// object's resourceVersion.
+func (t *rows) event(v *store.Version, head bool) (*metav1.Table, error) {
+	out, err := t.table([]*store.Version{v}, head)
 	if err != nil {
 		return nil, err
 	}
-	return &metav1.Table{
-		ColumnDefinitions: []metav1.TableColumnDefinition{},
-		Rows: []metav1.TableRow{{
-			Cells:  make([]any, len(t.kind.Columns)),
-			Object: runtime.RawExtension{Raw: join(f.single(item))},
-		}},
-	}, nil
+	if !head {
+		out.ColumnDefinitions = nil
+	}
+	out.ResourceVersion = v.Object.GetResourceVersion()
+	return out, nil
 }
 
 func join(pieces [][]byte) []byte {

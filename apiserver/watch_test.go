@@ -296,3 +296,28 @@ func TestTooOld(t *testing.T) {
 		return expect("status", fmt.Sprint(status.Code, " ", status.Reason), "410 Expired")
 	})
 }
+
+// TestLegacyWatch: who doesn't say from where begins with what is there, and, if he takes
+// bookmarks, is told when that is all.
+func TestLegacyWatch(t *testing.T) {
+	c := start(t)
+	if _, err := c.client().CoreV1().ConfigMaps("default").Create(t.Context(), configMap("a", nil), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{"", "0"} {
+		w, err := c.client().CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{ResourceVersion: from, AllowWatchBookmarks: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		added, end := <-w.ResultChan(), <-w.ResultChan()
+		w.Stop()
+		if added.Type != watch.Added || end.Type != watch.Bookmark || end.Object.(*corev1.ConfigMap).Annotations[metav1.InitialEventsAnnotationKey] != "true" {
+			t.Errorf("from %q: %v, %v", from, added, end)
+		}
+	}
+	for path, code := range map[string]int{"/a?resourceVersion=x": 500, "/a?resourceVersion=0": 200, "/a?resourceVersion=1": 200, "/a?resourceVersion=100000000": 504, "?watch=1&resourceVersion=x": 500} {
+		if got, _, body := c.call(c.http(), "GET", configMaps+path, ""); got != code {
+			t.Errorf("%s: %d %s", path, got, body)
+		}
+	}
+}

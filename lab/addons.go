@@ -36,6 +36,7 @@ func (c *cluster) furnish(ctx context.Context) error {
 	}
 	c.workers.run("mirror Pods", c.keepMirrorPods)
 	c.workers.run("NodePorts on this machine", c.forwardNodePorts)
+	c.workers.run("routes to Pods", c.routeToPods)
 	return nil
 }
 

@@ -151,3 +151,11 @@ func (c *Collection) Get(ctx context.Context, namespace, name string, stale bool
 	}
 	return v, nil
 }
+
+// WaitFor returns when the cache is at least as new as the revision.
+func (c *Collection) WaitFor(ctx context.Context, revision int64) error {
+	if revision == 0 {
+		return nil
+	}
+	return c.store.WaitFor(ctx, revision)
+}
