@@ -107,7 +107,7 @@ func TestTokenOfAPod(t *testing.T) {
 		_, err := c.whoAmI(got.Status.Token)
 		return expect("401", apierrors.IsUnauthorized(err), true)
 	})
-	if status := c.review(got.Status.Token); status.Authenticated || status.Error != "service account token has been invalidated" {
+	if status := c.review(got.Status.Token); status.Authenticated || status.Error != "[invalid bearer token, service account token has been invalidated]" {
 		t.Errorf("reviewed: %+v", status)
 	}
 }

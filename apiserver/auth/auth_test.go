@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,6 +60,14 @@ func TestCertificates(t *testing.T) {
 			user, err := chain.Authenticate(request(t, c.pair))
 			if (err != nil) != (c.want == nil) {
 				t.Fatalf("error %v", err)
+			}
+			if user != nil && user.Extra != nil {
+				if id := user.Extra[extraCredentialID]; len(id) != 1 || !strings.HasPrefix(id[0], "X509SHA256=") {
+					t.Errorf("credential id %q", id)
+				}
+				without := *user
+				without.Extra = nil
+				user = &without
 			}
 			if diff := cmp.Diff(c.want, user); diff != "" {
 				t.Error(diff)

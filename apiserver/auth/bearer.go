@@ -39,10 +39,7 @@ func (t Tokens) AuthenticateToken(ctx context.Context, token string, audiences [
 			failures = append(failures, err)
 		}
 	}
-	if len(failures) == 0 {
-		failures = []error{errInvalidToken}
-	}
-	return nil, nil, utilerrors.NewAggregate(failures)
+	return nil, nil, utilerrors.NewAggregate(append([]error{errInvalidToken}, failures...))
 }
 
 // Authenticate implements Authenticator. Once it has done its work the token is taken

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"net/http"
@@ -43,7 +44,10 @@ func (c *Certificates) Authenticate(r *http.Request) (*User, error) {
 	if leaf.Subject.CommonName == "" {
 		return nil, nil
 	}
-	user := &User{Name: leaf.Subject.CommonName, Groups: leaf.Subject.Organization}
+	user := &User{
+		Name: leaf.Subject.CommonName, Groups: leaf.Subject.Organization,
+		Extra: map[string][]string{extraCredentialID: {fmt.Sprintf("X509SHA256=%x", sha256.Sum256(leaf.Raw))}},
+	}
 	c.verified.Store(string(leaf.Raw), &identity{user: user, notAfter: notAfter})
 	return user, nil
 }

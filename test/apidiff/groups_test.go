@@ -8,4 +8,5 @@ var groups = []group{
 	{"apply", applies},
 	{"lists", lists},
 	{"paths", paths},
+	{"identity", identity},
 }

@@ -128,17 +128,19 @@ func (n *normalizer) learnPort(name string, object map[string]any, key string) {
 }
 
 var (
-	uuid      = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-	address   = regexp.MustCompile(`\b(\d+\.\d+\.\d+\.\d+|fd00:[0-9a-f:]+)\b`)
-	generated = regexp.MustCompile(`\b[\w.-]+-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
-	token     = regexp.MustCompile(`\bkube-api-access-[a-z0-9]{5}\b`)
-	age       = regexp.MustCompile(`^\d+m?s$`)
-	long      = regexp.MustCompile(`x{40,}`)
-	versions  = regexp.MustCompile(`"resourceVersion\\?":\\?"\d+`)
-	nodePort  = regexp.MustCompile(`:(3[0-2]\d\d\d)/`)
-	self      = regexp.MustCompile(`\b172\.30\.0\.2:\d+`)
-	current   = regexp.MustCompile(`(current: |in record \()\d+`)
+	uuid       = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	timestamp  = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	address    = regexp.MustCompile(`\b(\d+\.\d+\.\d+\.\d+|fd00:[0-9a-f:]+)\b`)
+	generated  = regexp.MustCompile(`\b[\w.-]+-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
+	jwt        = regexp.MustCompile(`\beyJ[\w-]+\.[\w-]+\.[\w-]+`)
+	credential = regexp.MustCompile(`\b(JTI=|X509SHA256=)[0-9a-f-]+`)
+	token      = regexp.MustCompile(`\bkube-api-access-[a-z0-9]{5}\b`)
+	age        = regexp.MustCompile(`^\d+m?s$`)
+	long       = regexp.MustCompile(`x{40,}`)
+	versions   = regexp.MustCompile(`"resourceVersion\\?":\\?"\d+`)
+	nodePort   = regexp.MustCompile(`:(3[0-2]\d\d\d)/`)
+	self       = regexp.MustCompile(`\b172\.30\.0\.2:\d+`)
+	current    = regexp.MustCompile(`(current: |in record \()\d+`)
 )
 
 // rewrite replaces what has a name, wherever it is.
@@ -164,6 +166,8 @@ func (n *normalizer) rewrite(key string, v any) any {
 }
 
 func (n *normalizer) text(s string) string {
+	s = jwt.ReplaceAllString(s, "<token>")
+	s = credential.ReplaceAllString(s, "$1<one>")
 	s = uuid.ReplaceAllStringFunc(s, n.named)
 	s = generated.ReplaceAllStringFunc(s, n.named)
 	s = token.ReplaceAllString(s, "kube-api-access-<5>")

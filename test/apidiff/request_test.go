@@ -68,9 +68,10 @@ func (r request) with(header, value string) request {
 	return r
 }
 
-func (r request) as(save string) request   { r.save = save; return r }
-func (r request) by(user string) request   { r.user = user; return r }
-func (r request) watch(events int) request { r.events = events; return r }
+func (r request) noted(text string) request { r.note = text; return r }
+func (r request) as(save string) request    { r.save = save; return r }
+func (r request) by(user string) request    { r.user = user; return r }
+func (r request) watch(events int) request  { r.events = events; return r }
 func (r request) table() request {
 	return r.with("Accept", "application/json;as=Table;g=meta.k8s.io;v=v1")
 }
