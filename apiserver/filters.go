@@ -90,20 +90,27 @@ func (h *handlers) authorize(next http.Handler) http.Handler {
 		describe(a, r)
 		user, err := h.impersonated(r, a)
 		if err != nil {
-			h.fail(w, r, err)
+			h.refuse(w, r, err)
 			return
 		}
 		a.User = user
 		allowed, reason, err := h.authz.Authorize(r.Context(), *a)
 		switch {
 		case err != nil:
-			h.fail(w, r, fmt.Errorf("authorize: %w", err))
+			h.refuse(w, r, fmt.Errorf("authorize: %w", err))
 		case !allowed:
-			h.fail(w, r, errForbidden(a, reason))
+			h.refuse(w, r, errForbidden(a, reason))
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// refuse answers a request that no handler has seen. Upstream writes these answers by
+// other means than the rest, which shows in a header.
+func (h *handlers) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	h.fail(w, r, err)
 }
 
 // authorizeAlso asks whether the user may do something else to the call's resource than what

@@ -23,6 +23,10 @@ func TestWhoAmI(t *testing.T) {
 			if err != nil {
 				t.Fatal(name, err)
 			}
+			if id := got.Status.UserInfo.Extra["authentication.kubernetes.io/credential-id"]; len(id) != 1 || !strings.HasPrefix(id[0], "X509SHA256=") {
+				t.Errorf("%s: credential id %v", name, id)
+			}
+			got.Status.UserInfo.Extra = nil
 			if diff := cmp.Diff(want, got.Status.UserInfo); diff != "" || got.CreationTimestamp.IsZero() {
 				t.Errorf("%s: %v %s", name, got.CreationTimestamp, diff)
 			}

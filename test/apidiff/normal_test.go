@@ -184,7 +184,7 @@ func (n *normalizer) text(s string) string {
 	})
 	return timestamp.ReplaceAllStringFunc(s, func(s string) string {
 		when, err := time.Parse(time.RFC3339Nano, s)
-		if since := time.Since(when); err != nil || since > time.Hour || since < -time.Hour {
+		if since := time.Since(when); err != nil || since > time.Hour || since < -2*time.Hour { // tokens end after an hour
 			return s
 		}
 		if strings.Contains(s, ".") {

@@ -94,6 +94,8 @@ func startOurs(t *testing.T) *server {
 		Serving:          s.issue(t, servingNames),
 		KubeletClient:    s.issue(t, pki.APIServerClient),
 		Log:              slog.New(slog.DiscardHandler),
+
+		AuthorizationMode: []string{"Node", "RBAC"},
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
