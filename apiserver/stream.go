@@ -26,6 +26,7 @@ type stream struct {
 	w      http.ResponseWriter
 	socket *socket // nil: the answer's body
 	buf    *bufio.Writer
+	held   bool // something was written since the last flush
 	sent   prometheus.Counter
 	err    error // of the connection; what is written after it goes nowhere
 }
@@ -56,6 +57,7 @@ func (s *stream) contentType() string {
 func (s *stream) start() {
 	s.w.Header().Set("Content-Type", s.contentType())
 	s.w.WriteHeader(http.StatusOK)
+	s.held = true
 	_ = s.flush()
 }
 
@@ -138,6 +140,7 @@ func (s *stream) writeFrame(kind watch.EventType, pieces [][]byte) {
 }
 
 func (s *stream) put(pieces ...[]byte) {
+	s.held = true
 	for _, p := range pieces {
 		if s.err == nil {
 			_, s.err = s.buf.Write(p)
@@ -145,11 +148,13 @@ func (s *stream) put(pieces ...[]byte) {
 	}
 }
 
-// flush sends what has been written.
+// flush sends what has been written, if anything.
 func (s *stream) flush() error {
-	if s.err == nil {
-		s.err = s.buf.Flush()
+	if s.err != nil || !s.held {
+		return s.err
 	}
+	s.held = false
+	s.err = s.buf.Flush()
 	if s.err == nil && s.socket == nil {
 		s.err = http.NewResponseController(s.w).Flush()
 	}

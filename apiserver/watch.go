@@ -40,10 +40,7 @@ func (h *handlers) watch(c *call) error {
 		return err
 	}
 	s.sent = h.metrics.watches.WithLabelValues(c.version.Group, c.version.Version, c.kind.Resource)
-	timeout := time.NewTimer(watchTimeout(o.TimeoutSeconds))
-	defer timeout.Stop()
-
-	w, err := c.follow(o)
+	w, err := c.follow(o, h.stopping)
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		return h.carry(c, s, func(context.Context) error { return s.fail(err) }) // 410: the client must list anew
 	}
@@ -51,32 +48,27 @@ func (h *handlers) watch(c *call) error {
 		return err
 	}
 	defer w.Stop()
-	return h.carry(c, s, func(ctx context.Context) error { return h.deliver(ctx, w, s, o, timeout.C) })
+	return h.carry(c, s, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, watchTimeout(o.TimeoutSeconds))
+		defer cancel()
+		return s.deliver(ctx, w, o)
+	})
 }
 
 // deliver writes what the watcher notices until one of the two ends, or the time is up.
-func (h *handlers) deliver(ctx context.Context, w *store.Watcher, s *stream, o listOptions, timeout <-chan time.Time) error {
+func (s *stream) deliver(ctx context.Context, w *store.Watcher, o listOptions) error {
 	for {
-		select {
-		case n, ok := <-w.Notices():
-			if !ok {
-				return s.end(w.Err())
-			}
+		batch, err := w.Next(ctx)
+		if len(batch) == 0 {
+			return s.end(err)
+		}
+		for _, n := range batch {
 			if err := s.notice(n, o); err != nil {
 				return s.fail(err)
 			}
-			if len(w.Notices()) > 0 {
-				continue // more is waiting: one flush for all of it
-			}
-			if s.flush() != nil {
-				return nil // the client has gone
-			}
-		case <-ctx.Done():
-			return nil
-		case <-h.stopping:
-			return nil
-		case <-timeout:
-			return nil
+		}
+		if s.flush() != nil { // once for all that has come
+			return nil // the client has gone
 		}
 	}
 }
@@ -91,13 +83,14 @@ func watchTimeout(seconds *int64) time.Duration {
 // follow starts the store's watch. Without a resourceVersion it begins with ADDED events
 // of what is there now, with "0" of what the cache has. sendInitialEvents=true asks for
 // them explicitly, and for a bookmark at their end; false declines them.
-func (c *call) follow(o listOptions) (*store.Watcher, error) {
+func (c *call) follow(o listOptions, until <-chan struct{}) (*store.Watcher, error) {
 	w := store.WatchOptions{
 		Namespace: c.namespace,
 		Name:      o.match.name(),
 		Revision:  o.revision,
 		Any:       o.ResourceVersion == "0",
 		Initial:   o.SendInitialEvents != nil && *o.SendInitialEvents,
+		Until:     until,
 	}
 	if o.SendInitialEvents != nil && !w.Initial && w.Revision == 0 {
 		now, err := c.objects.List(c.ctx(), store.ListOptions{Limit: 1, AnyRevision: w.Any})

@@ -174,7 +174,7 @@ func watchAWhile(t *testing.T, ctx context.Context, c *Collection, begin int64) 
 	return got
 }
 
-// watchUntil reads by channel from begin to a revision.
+// watchUntil reads from begin to a revision.
 func watchUntil(t *testing.T, ctx context.Context, c *Collection, begin, end int64) stream {
 	got := stream{from: begin, to: end}
 	w, err := c.Watch(ctx, WatchOptions{Revision: begin})
@@ -182,14 +182,18 @@ func watchUntil(t *testing.T, ctx context.Context, c *Collection, begin, end int
 		t.Fatal(err)
 	}
 	defer w.Stop()
-	for n := range w.Notices() {
-		got.events = append(got.events, n)
-		if n.Version.Revision == end {
-			return got
+	for {
+		batch, err := w.Next(ctx)
+		if len(batch) == 0 {
+			t.Fatalf("the watch ended early: %v", err)
+		}
+		for _, n := range batch {
+			got.events = append(got.events, n)
+			if n.Version.Revision == end {
+				return got
+			}
 		}
 	}
-	t.Fatalf("the watch ended early: %v", w.Err())
-	return got
 }
 
 // check: exactly the journal's entries after from, up to to, in order.

@@ -22,6 +22,8 @@ type WatchOptions struct {
 	// Initial asks for the present state (at least as new as Revision, or as new as etcd
 	// now where Revision is 0), then a mark: sendInitialEvents=true.
 	Initial bool
+
+	Until <-chan struct{} // ends the watch when it is closed, as ctx does; may be nil
 }
 
 // Notice is what a watcher receives: an event, or a mark of progress.
@@ -34,8 +36,8 @@ type Notice struct {
 // bookmarkInterval is how often a watcher is told how far it is, about: not all at once.
 const bookmarkInterval = time.Minute
 
-// Watcher delivers notices in revision order until it is stopped or fails. It is read
-// either by Next or by Notices.
+// Watcher delivers notices in revision order until it is stopped or fails. It has no
+// goroutine of its own: who reads it does its work.
 type Watcher struct {
 	collection *Collection
 	prefix     string // of the keys it is about
@@ -57,14 +59,9 @@ type Watcher struct {
 	woken    chan struct{}
 	bookmark *time.Timer
 	stopped  chan struct{}
+	until    <-chan struct{}
 	stop     sync.Once
 	forget   func() bool // the context that would stop us
-
-	pumping sync.Once
-	pump    sync.WaitGroup
-	notices chan Notice
-	mu      sync.Mutex
-	err     error
 }
 
 // Watch follows the kind from a revision, until ctx ends. One older than the history
@@ -74,7 +71,7 @@ func (c *Collection) Watch(ctx context.Context, o WatchOptions) (*Watcher, error
 		collection: c,
 		woken:      make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
-		notices:    make(chan Notice, 100),
+		until:      o.Until,
 	}
 	if o.Namespace != "" && c.kind.Namespaced {
 		w.prefix = o.Namespace + "/"
@@ -147,7 +144,8 @@ func (w *Watcher) wake() {
 
 // Next returns the notices that have come since the last call, at least one. When
 // there are none it waits. After Stop, or the end of Watch's context, it returns
-// nothing and no error.
+// nothing and no error. ErrSlow says that the reader fell too far behind, a 410 that the
+// history broke off.
 func (w *Watcher) Next(ctx context.Context) ([]Notice, error) {
 	for {
 		batch, err := w.collect()
@@ -164,6 +162,8 @@ func (w *Watcher) Next(ctx context.Context) ([]Notice, error) {
 			}
 			return []Notice{{Bookmark: shown}}, nil
 		case <-w.stopped:
+			return nil, nil
+		case <-w.until:
 			return nil, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -213,44 +213,6 @@ func (w *Watcher) present() []Notice {
 	return batch
 }
 
-// Notices delivers by channel. It is closed when the watcher ends; then Err says why.
-func (w *Watcher) Notices() <-chan Notice {
-	w.pumping.Do(func() {
-		w.pump.Go(func() {
-			defer close(w.notices)
-			for w.deliver() {
-			}
-		})
-	})
-	return w.notices
-}
-
-// deliver sends a batch, and says whether there may be another.
-func (w *Watcher) deliver() bool {
-	batch, err := w.Next(context.Background()) // Stop ends it
-	if err != nil {
-		w.mu.Lock()
-		w.err = err
-		w.mu.Unlock()
-	}
-	for _, n := range batch {
-		select {
-		case w.notices <- n:
-		case <-w.stopped:
-			return false
-		}
-	}
-	return len(batch) > 0
-}
-
-// Err is nil after Stop; ErrSlow when the reader fell too far behind; a 410 when the
-// history broke off.
-func (w *Watcher) Err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.err
-}
-
 // halt ends the watcher without waiting for anything.
 func (w *Watcher) halt() {
 	w.stop.Do(func() {
@@ -264,6 +226,4 @@ func (w *Watcher) halt() {
 func (w *Watcher) Stop() {
 	w.forget()
 	w.halt()
-	w.pumping.Do(func() { close(w.notices) }) // nobody has asked for them
-	w.pump.Wait()
 }

@@ -94,8 +94,8 @@ func TestWatchOptions(t *testing.T) {
 		}
 		w.Stop()
 		w.Stop()
-		if _, open := <-w.Notices(); open || w.Err() != nil {
-			t.Errorf("%s: not ended by Stop: %v", test.what, w.Err())
+		if batch, err := w.Next(t.Context()); len(batch) != 0 || err != nil {
+			t.Errorf("%s: not ended by Stop: %v, %v", test.what, batch, err)
 		}
 	}
 	if idle := len(c.feed.Load().idle); idle != 0 {
@@ -103,44 +103,43 @@ func TestWatchOptions(t *testing.T) {
 	}
 }
 
-// TestWatchGoesOn: what comes later is delivered, too, by both ways of reading.
+// TestWatchGoesOn: what comes later is delivered, too, until the watch is ended in one
+// of four ways.
 func TestWatchGoesOn(t *testing.T) {
 	_, c := offline()
 	ctx, cancel := context.WithCancel(testContext(t))
-	byCall, err := c.Watch(ctx, WatchOptions{Namespace: "default", Initial: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	byChannel, err := c.Watch(ctx, WatchOptions{Namespace: "default", Initial: true})
-	if err != nil {
-		t.Fatal(err)
+	until := make(chan struct{})
+	o := WatchOptions{Namespace: "default", Initial: true, Until: until}
+	var watchers []*Watcher
+	for _, ctx := range []context.Context{testContext(t), ctx, testContext(t), testContext(t)} {
+		w, err := c.Watch(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Stop()
+		watchers, o.Until = append(watchers, w), nil
 	}
 	for i := range 3 {
 		tell(c, "other", "b", fmt.Sprint(i+1)) // 2, 4, 6
 		tell(c, "default", "a", fmt.Sprint(i+1))
 	}
 	want := []string{"end@1", "A a=1@3", "M a=2@5", "M a=3@7"}
-	var got []string
-	for len(got) < len(want) {
-		got = append(got, next(t, byCall)...)
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("by call: %v", got)
-	}
-	for i := range want {
-		if n := <-byChannel.Notices(); text(n) != want[i] {
-			t.Errorf("by channel: %s, want %s", text(n), want[i])
+	for _, w := range watchers {
+		var got []string
+		for len(got) < len(want) {
+			got = append(got, next(t, w)...)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
 		}
 	}
-	cancel()
-	if n, open := <-byChannel.Notices(); open || byChannel.Err() != nil {
-		t.Errorf("after the end of its context: %v, %v", n, byChannel.Err())
+	mine, late := context.WithCancel(context.Background())
+	for i, end := range []func(){func() { close(until) }, cancel, watchers[2].Stop, late} {
+		time.AfterFunc(time.Millisecond, end)
+		if batch, err := watchers[i].Next(mine); len(batch) != 0 || err != mine.Err() {
+			t.Errorf("after the end %d: %v, %v", i, batch, err)
+		}
 	}
-	if batch, err := byCall.Next(context.Background()); len(batch) != 0 || err != nil {
-		t.Errorf("after the end of its context: %v, %v", batch, err)
-	}
-	byChannel.Stop()
-	byCall.Stop()
 }
 
 // TestBookmarks come about every minute, and speak of other kinds' changes, too.
