@@ -28,8 +28,9 @@ func BenchmarkRequest(b *testing.B) {
 	n := 0
 	body := func() string {
 		n++
-		return fmt.Sprintf(`{"metadata":{"name":"p%06d","labels":{"app":"a"}},"spec":{"nodeName":"node1","containers":[{"name":"web","image":"nginx","ports":[{"containerPort":80}]}]}}`, n)
+		return fmt.Sprintf(`{"metadata":{"name":"p%06d","labels":{"app":"a"}},"spec":{"nodeName":"node1","automountServiceAccountToken":false,"containers":[{"name":"web","image":"nginx","ports":[{"containerPort":80}]}]}}`, n)
 	}
+	s.do(b, http.MethodPost, "/api/v1/namespaces/default/serviceaccounts", "", `{"metadata":{"name":"default"}}`)
 	for range 2000 {
 		s.do(b, http.MethodPost, pods, "", body())
 	}

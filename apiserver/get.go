@@ -62,7 +62,11 @@ func (h *handlers) list(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.write(http.StatusOK, a, f, pieces)
+	var runs []run
+	if acceptsGzip(c.r) {
+		runs = f.runs(pieces, found.Items)
+	}
+	return c.write(http.StatusOK, a, f, pieces, runs...)
 }
 
 // storeListOptions reads the rules of resourceVersion: none is the newest state, "0"

@@ -3,7 +3,6 @@ package apiserver
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -96,15 +95,15 @@ func (h *handlers) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // write sends the pieces; YAML has to be made of all of them first.
-func (c *call) write(code int, a accept, f *form, pieces [][]byte) error {
+func (c *call) write(code int, a accept, f *form, pieces [][]byte, runs ...run) error {
 	if f.media == yamlMedia {
 		body, err := f.finish(pieces)
 		if err != nil {
 			return err
 		}
-		pieces = [][]byte{body}
+		pieces, runs = [][]byte{body}, nil
 	}
-	return write(c.w, c.r, code, a, pieces)
+	return write(c.w, c.r, code, a, pieces, runs...)
 }
 
 var newline = []byte{'\n'}
@@ -112,13 +111,17 @@ var newline = []byte{'\n'}
 // gzipFrom is the size from which answers are compressed, as upstream.
 const gzipFrom = 128 << 10
 
-// write sends a body that consists of pieces. An error here means that the client
-// has gone, and there is nobody left to tell.
-func write(w http.ResponseWriter, r *http.Request, code int, a accept, pieces [][]byte) error {
+func acceptsGzip(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
+}
+
+// write sends a body that consists of pieces, some of them in runs. An error here means
+// that the client has gone, and there is nobody left to tell.
+func write(w http.ResponseWriter, r *http.Request, code int, a accept, pieces [][]byte, runs ...run) error {
 	if a.media == jsonMedia {
 		var out bytes.Buffer
 		if pretty(r, a) && json.Indent(&out, bytes.Join(pieces, nil), "", "  ") == nil {
-			pieces = [][]byte{out.Bytes()}
+			pieces, runs = [][]byte{out.Bytes()}, nil
 		} else {
 			pieces = append(pieces, newline)
 		}
@@ -129,17 +132,11 @@ func write(w http.ResponseWriter, r *http.Request, code int, a accept, pieces []
 	}
 	h := w.Header()
 	h.Set("Content-Type", a.media.String())
-	if size > gzipFrom && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if size > gzipFrom && acceptsGzip(r) {
 		h.Set("Content-Encoding", "gzip")
 		h.Add("Vary", "Accept-Encoding")
 		w.WriteHeader(code)
-		z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
-		for _, p := range pieces {
-			if _, err := z.Write(p); err != nil {
-				return nil
-			}
-		}
-		_ = z.Close()
+		_ = writeGzip(w, pieces, runs)
 		return nil
 	}
 	h.Set("Content-Length", strconv.Itoa(size))

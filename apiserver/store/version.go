@@ -28,6 +28,7 @@ type encoding struct {
 	once  sync.Once
 	bytes []byte
 	err   error
+	place atomic.Value
 }
 
 // Encoded returns the bytes of this version in the encoding that key names, which
@@ -37,6 +38,10 @@ func (v *Version) Encoded(key any, encode func(api.Object) ([]byte, error)) ([]b
 	e.once.Do(func() { e.bytes, e.err = encode(v.Object) })
 	return e.bytes, e.err
 }
+
+// Place is where readers may leave something that they have made of the encoding, for
+// the next reader.
+func (v *Version) Place(key any) *atomic.Value { return &v.encoding(key).place }
 
 // encoding finds or adds the place for an encoding. There are few per version, and
 // many readers at once: a list that only grows at its head needs no lock.

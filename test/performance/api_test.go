@@ -65,7 +65,7 @@ const (
 func benchPod(i int) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("p%05d", i), Labels: map[string]string{"app": "a"}},
-		Spec: corev1.PodSpec{NodeName: "bench-node", Containers: []corev1.Container{{
+		Spec: corev1.PodSpec{NodeName: "bench-node", AutomountServiceAccountToken: new(bool), Containers: []corev1.Container{{
 			Name: "web", Image: "nginx", Ports: []corev1.ContainerPort{{ContainerPort: 80}},
 		}}},
 	}

@@ -101,6 +101,10 @@ func startAPI(b *testing.B) *apiBench {
 	if _, err := a.ours.client.CoreV1().Namespaces().Create(b.Context(), ns, metav1.CreateOptions{}); err != nil {
 		b.Fatal(err)
 	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}} // no controller makes it here
+	if _, err := a.ours.client.CoreV1().ServiceAccounts(benchNamespace).Create(b.Context(), account, metav1.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
 	return a
 }
 
