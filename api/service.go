@@ -39,7 +39,7 @@ var services = define(Kind{
 	PrepareUpdate:  prepareServiceUpdate,
 	Validate:       validateService,
 	ValidateUpdate: validateServiceUpdate,
-	ValidateStatus: func(s, _ *corev1.Service) field.ErrorList { return validateServiceStatus(s) },
+	ValidateStatus: validateServiceStatus,
 	Warnings:       serviceWarnings,
 	StatusWarnings: func(s *corev1.Service) []string {
 		var w []string

@@ -48,11 +48,11 @@ func mayHaveNodePorts(s *corev1.Service) bool {
 func keepAllocated(s, old *corev1.Service) {
 	if ServiceNeedsClusterIP(old) && ServiceNeedsClusterIP(s) {
 		fill(&s.Spec.ClusterIP, old.Spec.ClusterIP)
-		if len(s.Spec.ClusterIPs) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
-			s.Spec.ClusterIPs = old.Spec.ClusterIPs
+		if len(s.Spec.ClusterIPs) == 0 {
+			s.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 		}
 	}
-	if mayHaveNodePorts(old) && mayHaveNodePorts(s) {
+	if ServiceNeedsNodePort(old) && ServiceNeedsNodePort(s) {
 		keepNodePorts(s, old)
 	}
 	if ServiceNeedsHealthCheckNodePort(old) && ServiceNeedsHealthCheckNodePort(s) {
@@ -95,18 +95,14 @@ func syncClusterIPs(s, old *corev1.Service) {
 
 func sameClusterIPs(a, b *corev1.ServiceSpec) bool { return slices.Equal(a.ClusterIPs, b.ClusterIPs) }
 
-func sameIPFamilies(a, b *corev1.ServiceSpec) bool { return slices.Equal(a.IPFamilies, b.IPFamilies) }
-
-// sameNodePorts compares as sets: the client may have reordered the ports.
-func sameNodePorts(a, b *corev1.ServiceSpec) bool {
-	ports := func(spec *corev1.ServiceSpec) sets.Set[int32] {
-		s := sets.New[int32]()
-		for _, p := range spec.Ports {
-			s.Insert(p.NodePort)
-		}
-		return s
+// asksForNodePorts says whether the client wants node ports that the Service did not
+// have. It may have reordered the ports, or taken some away.
+func asksForNodePorts(spec, was *corev1.ServiceSpec) bool {
+	had := sets.New[int32](0)
+	for _, p := range was.Ports {
+		had.Insert(p.NodePort)
 	}
-	return ports(a).Equal(ports(b))
+	return slices.ContainsFunc(spec.Ports, func(p corev1.ServicePort) bool { return !had.Has(p.NodePort) })
 }
 
 func policyOf(s *corev1.Service) corev1.IPFamilyPolicy {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -58,13 +60,18 @@ func prepareServiceUpdate(s, old *corev1.Service) {
 // changed them: then validation should complain.
 func dropUnneeded(s, old *corev1.Service) {
 	spec, was := &s.Spec, &old.Spec
-	if ServiceNeedsClusterIP(old) && !ServiceNeedsClusterIP(s) && sameClusterIPs(spec, was) {
-		spec.ClusterIP, spec.ClusterIPs = "", nil
-		if sameIPFamilies(spec, was) {
-			spec.IPFamilies, spec.IPFamilyPolicy = nil, nil
+	if ServiceNeedsClusterIP(old) && !ServiceNeedsClusterIP(s) {
+		if spec.ClusterIP == was.ClusterIP && sameClusterIPs(spec, was) {
+			spec.ClusterIP, spec.ClusterIPs = "", nil
+		}
+		if slices.Equal(spec.IPFamilies, was.IPFamilies) {
+			spec.IPFamilies = nil
+		}
+		if policyOf(s) == policyOf(old) {
+			spec.IPFamilyPolicy = nil
 		}
 	}
-	if mayHaveNodePorts(old) && !mayHaveNodePorts(s) && sameNodePorts(spec, was) {
+	if mayHaveNodePorts(old) && !mayHaveNodePorts(s) && !asksForNodePorts(spec, was) {
 		for i := range spec.Ports {
 			spec.Ports[i].NodePort = 0
 		}
@@ -82,6 +89,9 @@ func dropUnneeded(s, old *corev1.Service) {
 		if samePointer(spec.LoadBalancerClass, was.LoadBalancerClass) {
 			spec.LoadBalancerClass = nil
 		}
+	}
+	if spec.Type != corev1.ServiceTypeLoadBalancer {
+		s.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	}
 }
 

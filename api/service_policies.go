@@ -4,12 +4,11 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // validateLoadBalancerFields checks what only a load balancer has.
-func validateLoadBalancerFields(s *corev1.Service, at *field.Path) field.ErrorList {
+func validateLoadBalancerFields(s, old *corev1.Service, at *field.Path) field.ErrorList {
 	const only = "may only be used when `type` is 'LoadBalancer'"
 	var errs field.ErrorList
 	spec, balanced := &s.Spec, s.Spec.Type == corev1.ServiceTypeLoadBalancer
@@ -22,15 +21,20 @@ func validateLoadBalancerFields(s *corev1.Service, at *field.Path) field.ErrorLi
 	if ranges := spec.LoadBalancerSourceRanges; len(ranges) > 0 {
 		at := at.Child("LoadBalancerSourceRanges") // upstream's spelling
 		forbid(true, at)
-		for i, cidr := range ranges {
-			errs = append(errs, validation.IsValidCIDRForLegacyField(at.Index(i), strings.TrimSpace(cidr), true, nil)...)
+		var before []string
+		for _, value := range old.Spec.LoadBalancerSourceRanges {
+			before = append(before, strings.TrimSpace(value))
+		}
+		for i, value := range ranges {
+			errs = append(errs, cidr(strings.TrimSpace(value), at.Index(i), before...)...)
 		}
 	} else if hasAnnotation {
 		at := field.NewPath("metadata", "annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey)
 		forbid(true, at)
-		if annotated = strings.TrimSpace(annotated); annotated != "" {
-			for cidr := range strings.SplitSeq(annotated, ",") {
-				errs = append(errs, validation.IsValidCIDRForLegacyField(at, strings.TrimSpace(cidr), true, nil)...)
+		same := annotated == old.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]
+		if annotated = strings.TrimSpace(annotated); annotated != "" && !same {
+			for value := range strings.SplitSeq(annotated, ",") {
+				errs = append(errs, cidr(strings.TrimSpace(value), at)...)
 			}
 		}
 	}
@@ -63,7 +67,7 @@ func validateTrafficPolicies(s *corev1.Service, at *field.Path) field.ErrorList 
 	}
 	if d := spec.TrafficDistribution; d != nil {
 		errs = append(errs, oneOf(*d, at.Child("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
-			corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferSameZone)...)
+			corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)...)
 	}
 	return errs
 }
@@ -91,7 +95,7 @@ func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
 		s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		errs = append(errs, field.Forbidden(at.Child("healthCheckNodePort"), "field is immutable"))
 	}
-	return append(errs, validateService(s)...)
+	return append(errs, validateServiceOver(s, old)...)
 }
 
 // onlySecondChanges holds for clusterIPs and for ipFamilies.

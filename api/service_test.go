@@ -142,7 +142,7 @@ func TestInvalidServices(t *testing.T) {
 			`spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services`,
 			"spec.healthCheckNodePort: Invalid value: 30000: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
 			`spec.internalTrafficPolicy: Unsupported value: "Near": supported values: "Cluster", "Local"`,
-			`spec.trafficDistribution: Unsupported value: "Far": supported values: "PreferClose", "PreferSameNode", "PreferSameZone"`}},
+			`spec.trafficDistribution: Unsupported value: "Far": supported values: "PreferClose", "PreferSameZone", "PreferSameNode"`}},
 	})
 }
 
@@ -254,7 +254,7 @@ func TestServiceStatus(t *testing.T) {
 	old := anAllocated()
 	s := old.DeepCopy()
 	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "172.30.100.1"}}
-	wantErrors(t, services.BeforeStatusUpdate(s, old), "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is \"LoadBalancer\"")
+	wantErrors(t, services.BeforeStatusUpdate(s, old), "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'")
 	old.Spec.Type = corev1.ServiceTypeLoadBalancer
 	s.Spec.Type = corev1.ServiceTypeLoadBalancer
 	wantErrors(t, services.BeforeStatusUpdate(s, old))

@@ -11,15 +11,21 @@ import (
 )
 
 func validateService(s *corev1.Service) field.ErrorList {
+	return validateServiceOver(s, &corev1.Service{})
+}
+
+// validateServiceOver checks s, whose addresses may stay as they were in old.
+func validateServiceOver(s, old *corev1.Service) field.ErrorList {
 	spec, at := &s.Spec, field.NewPath("spec")
-	errs := validateServiceType(s, at)
+	errs := validateTopologyMode(s)
+	errs = append(errs, validateServiceType(s, at)...)
 	errs = append(errs, validateServicePorts(s, at.Child("ports"))...)
 	errs = append(errs, metavalidation.ValidateLabels(spec.Selector, at.Child("selector"))...)
 	errs = append(errs, validateSessionAffinity(spec, at)...)
-	errs = append(errs, validateClusterIPs(s)...)
+	errs = append(errs, ServiceAddressErrors(s, old)...)
 	for i, ip := range spec.ExternalIPs {
 		at := at.Child("externalIPs").Index(i)
-		if wrong := ipAddress(ip, at); len(wrong) > 0 {
+		if wrong := ipAddress(ip, at, old.Spec.ExternalIPs...); len(wrong) > 0 {
 			errs = append(errs, wrong...)
 		} else {
 			errs = append(errs, endpointIP(ip, at)...)
@@ -27,8 +33,19 @@ func validateService(s *corev1.Service) field.ErrorList {
 	}
 	errs = append(errs, oneOf(spec.Type, at.Child("type"), corev1.ServiceTypeClusterIP,
 		corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort)...)
-	errs = append(errs, validateLoadBalancerFields(s, at)...)
+	errs = append(errs, validateLoadBalancerFields(s, old, at)...)
 	return append(errs, validateTrafficPolicies(s, at)...)
+}
+
+// validateTopologyMode: the annotation has an older name, and old manifests have both.
+func validateTopologyMode(s *corev1.Service) field.ErrorList {
+	mode, has := s.Annotations[corev1.AnnotationTopologyMode]
+	hints, had := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]
+	if !has || !had || mode == hints {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("metadata", "annotations").Key(corev1.AnnotationTopologyMode), mode,
+		fmt.Sprintf("must match annotations[%s] when both are specified", corev1.DeprecatedAnnotationTopologyAwareHints))}
 }
 
 // validateServiceType holds a Service to what its type allows.
@@ -117,9 +134,10 @@ func validateSessionAffinity(spec *corev1.ServiceSpec, at *field.Path) field.Err
 	return errs
 }
 
-// validateClusterIPs checks clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy
-// against each other. Empty ones pass, as upstream: giving them is allocation's duty.
-func validateClusterIPs(s *corev1.Service) field.ErrorList {
+// ServiceAddressErrors checks clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy
+// against each other. Empty ones pass, as upstream: giving them is allocation's duty,
+// which asks here, too, so that it need not think of nonsense.
+func ServiceAddressErrors(s, old *corev1.Service) field.ErrorList {
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
@@ -143,7 +161,7 @@ func validateClusterIPs(s *corev1.Service) field.ErrorList {
 		errs = append(errs, oneOf(*p, at.Child("ipFamilyPolicy"), corev1.IPFamilyPolicyPreferDualStack,
 			corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)...)
 	}
-	wrong := validateAddresses(spec.ClusterIPs, ipsAt)
+	wrong := validateAddresses(spec.ClusterIPs, old.Spec.ClusterIPs, ipsAt)
 	if len(spec.ClusterIPs) > 2 {
 		errs = append(errs, field.Invalid(ipsAt, spec.ClusterIPs, "may only hold up to 2 values"))
 	}
@@ -153,11 +171,11 @@ func validateClusterIPs(s *corev1.Service) field.ErrorList {
 	return append(errs, validateAddressFamilies(spec, ipsAt)...)
 }
 
-func validateAddresses(ips []string, at *field.Path) field.ErrorList {
+func validateAddresses(ips, before []string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, ip := range ips {
 		if i > 0 || ip != corev1.ClusterIPNone {
-			errs = append(errs, ipAddress(ip, at.Index(i))...)
+			errs = append(errs, ipAddress(ip, at.Index(i), before...)...)
 		} else if len(ips) > 1 {
 			errs = append(errs, field.Invalid(at, ips, "'None' must be the first and only value"))
 		}
@@ -183,25 +201,29 @@ func validateAddressFamilies(spec *corev1.ServiceSpec, at *field.Path) field.Err
 	return errs
 }
 
-func validateServiceStatus(s *corev1.Service) field.ErrorList {
+func validateServiceStatus(s, old *corev1.Service) field.ErrorList {
 	at := field.NewPath("status", "loadBalancer", "ingress")
 	ingress := s.Status.LoadBalancer.Ingress
 	if s.Spec.Type != corev1.ServiceTypeLoadBalancer && len(ingress) > 0 {
-		return field.ErrorList{field.Forbidden(at, "may only be used when `spec.type` is \"LoadBalancer\"")}
+		return field.ErrorList{field.Forbidden(at, "may only be used when `spec.type` is 'LoadBalancer'")}
 	}
 	var errs field.ErrorList
+	var before []string
+	for _, in := range old.Status.LoadBalancer.Ingress {
+		before = append(before, in.IP)
+	}
 	for i, in := range ingress {
 		at := at.Index(i)
 		if in.IP != "" {
-			errs = append(errs, ipAddress(in.IP, at.Child("ip"))...)
-			if in.IPMode == nil {
-				errs = append(errs, field.Required(at.Child("ipMode"), "must be specified when `ip` is set"))
-			}
-		} else if in.IPMode != nil {
-			errs = append(errs, field.Forbidden(at.Child("ipMode"), "may not be specified when `ip` is not set"))
+			errs = append(errs, ipAddress(in.IP, at.Child("ip"), before...)...)
 		}
-		if in.IPMode != nil {
-			errs = append(errs, oneOf(*in.IPMode, at.Child("ipMode"), corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)...)
+		switch mode := at.Child("ipMode"); {
+		case in.IPMode == nil && in.IP != "":
+			errs = append(errs, field.Required(mode, "must be specified when `ip` is set"))
+		case in.IPMode != nil && in.IP == "":
+			errs = append(errs, field.Forbidden(mode, "may not be specified when `ip` is not set"))
+		case in.IPMode != nil:
+			errs = append(errs, oneOf(*in.IPMode, mode, corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)...)
 		}
 		if in.Hostname == "" {
 			continue
