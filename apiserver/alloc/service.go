@@ -23,6 +23,9 @@ func (a *Allocator) Assign(next, old *corev1.Service, taken Taken) (Grant, error
 	}
 	held := Names(old)
 	w := &wish{Allocator: a, svc: next, taken: taken, held: held}
+	if old != nil {
+		w.fixed = len(old.Spec.ClusterIPs)
+	}
 	if err := w.clusterIPs(); err != nil {
 		return Grant{}, err
 	}
@@ -78,6 +81,7 @@ type wish struct {
 	svc   *corev1.Service
 	taken Taken
 	held  []string // what the Service already has, and may therefore ask for
+	fixed int      // how many ClusterIPs it had: to ask for others is validation's to refuse
 }
 
 func (w *wish) clusterIPs() error {
@@ -95,7 +99,7 @@ func (w *wish) clusterIPs() error {
 			continue
 		}
 		ip, err := netip.ParseAddr(spec.ClusterIPs[i])
-		if err != nil || slices.Contains(w.held, ipName(ip.String())) {
+		if err != nil || i < w.fixed || slices.Contains(w.held, ipName(ip.String())) {
 			continue // not an address: validation says so
 		}
 		if err := w.check(ip, w.taken); err != nil {
