@@ -64,7 +64,7 @@ type Config struct {
 // Defaults are upstream's, on the lab's networks.
 //
 // Kubernetes: LeaderElect is true upstream, and nobody approves serving certificates
-// (docs/decisions/0006).
+// (docs/decisions/0007).
 func Defaults() Config {
 	return Config{
 		ClusterCIDR:                    "10.244.0.0/16",

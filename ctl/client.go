@@ -34,8 +34,14 @@ func newClientGetter(streams genericiooptions.IOStreams) *clientGetter {
 	return g
 }
 
-// check fails where the lab is meant but is not running.
+// check fails where the lab is meant but is not running, and where an address is meant
+// that is only good inside of one.
 func (g *clientGetter) check() error {
+	if *g.APIServer == "" {
+		if err := g.checkNetwork(); err != nil {
+			return err
+		}
+	}
 	if g.lab == nil || *g.KubeConfig != "" {
 		return nil
 	}
@@ -43,6 +49,24 @@ func (g *clientGetter) check() error {
 		return fmt.Errorf("lab %q is not running: start it with \"ctl up\", or name another cluster with --kubeconfig or KUBECONFIG", g.lab.Name)
 	}
 	return nil
+}
+
+// checkNetwork looks at the cluster that the flags and the kubeconfig choose. What is
+// wrong with those is for the command to say.
+func (g *clientGetter) checkNetwork() error {
+	raw, err := g.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil
+	}
+	name := raw.CurrentContext
+	if *g.Context != "" {
+		name = *g.Context
+	}
+	cluster := *g.ClusterName
+	if context := raw.Contexts[name]; cluster == "" && context != nil {
+		cluster = context.Cluster
+	}
+	return lab.CheckNetwork(raw.Clusters[cluster])
 }
 
 // ToRESTConfig, ToDiscoveryClient and ToRESTMapper are the ways by which kubectl's

@@ -14,6 +14,7 @@ import (
 
 	"orrery.example.org/controller"
 	"orrery.example.org/dns"
+	"orrery.example.org/lab"
 	"orrery.example.org/proxy"
 )
 
@@ -45,6 +46,15 @@ type ClusterAccess struct {
 func (a ClusterAccess) client() (*rest.Config, error) {
 	if a.Kubeconfig == "" {
 		return nil, fmt.Errorf("kubeconfig is not set: name the file that ctl serve apiserver wrote for this component")
+	}
+	raw, err := clientcmd.LoadFromFile(a.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	if context := raw.Contexts[raw.CurrentContext]; context != nil {
+		if err := lab.CheckNetwork(raw.Clusters[context.Cluster]); err != nil {
+			return nil, err
+		}
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", a.Kubeconfig)
 	if err != nil {

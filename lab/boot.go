@@ -153,6 +153,9 @@ func (c *cluster) writeKubeconfigs() error {
 	if err := pki.WriteKubeconfig(c.config.State.InsideKubeconfig(), c.config.State.Name, inside); err != nil {
 		return err
 	}
+	if err := markInside(c.config.State.InsideKubeconfig(), c.config.State.Name); err != nil {
+		return err
+	}
 	if err := pki.WriteKubeconfig(c.config.State.Kubeconfig(), c.config.State.Name, outside); err != nil {
 		return err
 	}
