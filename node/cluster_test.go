@@ -121,6 +121,7 @@ func (c *cluster) startAgent(m *machine) {
 	cfg, err = cfg.complete()
 	must(t, err)
 	m.agent = newNode(cfg, c.api)
+	c.letMastersIn()
 	ctx, cancel := context.WithCancel(c.ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- m.agent.Run(ctx) }()

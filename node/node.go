@@ -105,7 +105,8 @@ func (n *Node) Run(ctx context.Context) error {
 	n.facts = facts
 	srv, err := server.New(server.Config{
 		Host: n.cfg.Host, Address: n.cfg.Address, Port: n.cfg.Port, Node: n.cfg.Name,
-		Serving: n.cfg.Serving, ServingCertificate: n.cfg.ServingCertificate, ClientCA: n.cfg.ClientCA, Log: n.cfg.Log,
+		Serving: n.cfg.Serving, ServingCertificate: n.cfg.ServingCertificate, ClientCA: n.cfg.ClientCA,
+		Client: n.client, Log: n.cfg.Log,
 	}, n)
 	if err != nil {
 		return fmt.Errorf("node %s: %w", n.cfg.Name, err)

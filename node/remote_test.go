@@ -8,13 +8,20 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
@@ -289,19 +296,69 @@ func TestStoryWhoMayEnter(t *testing.T) {
 			t.Errorf("%s: %s, want %d", name, response.Status, row.want)
 		}
 	}
+	reviewed := c.reviewTokens(map[string]string{"spy's": "spy", "monitor's": "monitor"})
 	anonymous := c.remote("node1", pki.Admin)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	if response, err := client.Get(anonymous.Host + "/healthz"); err == nil {
-		t.Errorf("without a certificate: %s", response.Status)
-	}
 	other, err := pki.NewCA("another")
 	must(t, err)
 	stranger, err := other.Issue(pki.Admin)
 	must(t, err)
 	cert, err := stranger.TLS()
 	must(t, err)
-	client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}}
-	if response, err := client.Get(anonymous.Host + "/healthz"); err == nil {
-		t.Errorf("with another CA's certificate: %s", response.Status)
+	for _, row := range []struct {
+		name, token, path string
+		certs             []tls.Certificate
+		want              int
+	}{
+		{"nobody", "", "/healthz", nil, 401},
+		{"another CA's certificate", "", "/healthz", []tls.Certificate{cert}, 401},
+		{"nobody's token", "x", "/healthz", nil, 401},
+		{"a token without rights", "spy's", "/metrics", nil, 403},
+		{"a token with one", "monitor's", "/metrics", nil, 200},
+		{"and not for this", "monitor's", "/pods", nil, 403},
+		{"beside a bad certificate", "monitor's", "/metrics", []tls.Certificate{cert}, 200},
+	} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: row.certs}}}
+		for range 3 { // the answers are remembered
+			request, err := http.NewRequestWithContext(c.ctx, "GET", anonymous.Host+row.path, nil)
+			must(t, err)
+			if row.token != "" {
+				request.Header.Set("Authorization", "Bearer "+row.token)
+			}
+			response, err := client.Do(request)
+			must(t, err)
+			_ = response.Body.Close()
+			if response.StatusCode != row.want {
+				t.Errorf("%s: %s, want %d", row.name, response.Status, row.want)
+			}
+		}
+		client.CloseIdleConnections()
 	}
+	if n := reviewed.Load(); n != 3 {
+		t.Errorf("%d reviews for three tokens", n)
+	}
+}
+
+// letMastersIn has the API answer what a node asks of it: masters may do everything, the
+// user monitor may read metrics.
+func (c *cluster) letMastersIn() {
+	c.api.(*fake.Clientset).PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
+		what := review.Spec.ResourceAttributes
+		review.Status.Allowed = slices.Contains(review.Spec.Groups, "system:masters") ||
+			review.Spec.User == "monitor" && what.Verb == "get" && what.Resource == "nodes" && what.Subresource == "metrics" && what.Name == "node1"
+		return true, review, nil
+	})
+}
+
+// reviewTokens has the API know these tokens, and counts the questions.
+func (c *cluster) reviewTokens(known map[string]string) *atomic.Int32 {
+	var count atomic.Int32
+	c.api.(*fake.Clientset).PrependReactor("create", "tokenreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		count.Add(1)
+		review := a.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenReview).DeepCopy()
+		user, ok := known[review.Spec.Token]
+		review.Status.Authenticated, review.Status.User.Username = ok, user
+		return true, review, nil
+	})
+	return &count
 }

@@ -2,10 +2,9 @@
 // port-forward, to which the API server passes such requests on.
 //
 // Upstream counterpart: kubelet's server. The paths and parameters are upstream's,
-// so that an API server need not know who answers. Only certificates of the
-// cluster's CA come in, and only with the group system:masters, which the API server's
-// client certificate has. Left out: authorization through the API (SubjectAccessReview),
-// /stats, /run, /checkpoint, debugging.
+// so that an API server need not know who answers. Who comes in is known by a certificate
+// of the cluster's CA or by a token, and the API server says what he may (gate.go).
+// Left out: /stats, /run, /checkpoint, /configz, debugging.
 package server
 
 import (
@@ -19,7 +18,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -29,6 +27,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
@@ -59,9 +58,10 @@ type Config struct {
 	Host     *host.Host
 	Address  string
 	Port     int
-	Node     string   // name of the node
-	Serving  pki.Pair // the server's certificate
-	ClientCA []byte   // PEM
+	Node     string               // name of the node
+	Serving  pki.Pair             // the server's certificate
+	ClientCA []byte               // PEM
+	Client   kubernetes.Interface // of the API server, which is asked who may what
 	Log      *slog.Logger
 
 	ServingCertificate CertificateFunc // instead of Serving, for certificates that are renewed
@@ -74,11 +74,9 @@ type CertificateFunc = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 type Server struct {
 	cfg     Config
 	backend Backend
+	gate    *gate
 	tls     *tls.Config
 }
-
-// masters is the group that may do everything.
-const masters = "system:masters"
 
 // New makes a server. It starts nothing.
 func New(c Config, backend Backend) (*Server, error) {
@@ -93,10 +91,10 @@ func New(c Config, backend Backend) (*Server, error) {
 	if !pool.AppendCertsFromPEM(c.ClientCA) {
 		return nil, errors.New("the CA of the node's clients: no certificate in the PEM data")
 	}
-	return &Server{cfg: c, backend: backend, tls: &tls.Config{
+	return &Server{cfg: c, backend: backend, gate: newGate(c.Node, pool, c.Client), tls: &tls.Config{
 		GetCertificate: c.ServingCertificate,
 		ClientCAs:      pool,
-		ClientAuth:     tls.RequireAndVerifyClientCert,
+		ClientAuth:     tls.RequestClientCert, // the gate looks at it, and answers a bad one with a 401
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"http/1.1"}, // streams are upgraded connections, which HTTP/2 has not
 	}}, nil
@@ -131,7 +129,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) handler() http.Handler {
 	r := mux.NewRouter()
-	r.Use(s.authorize)
+	r.Use(s.guard)
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	r.HandleFunc("/pods", s.servePods)
 	r.Handle("/metrics", s.metrics())
@@ -147,19 +145,6 @@ func (s *Server) handler() http.Handler {
 		r.HandleFunc(path, serve).Methods(http.MethodGet, http.MethodPost)
 	}
 	return r
-}
-
-// authorize lets the cluster's masters through.
-func (s *Server) authorize(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		subject := r.TLS.PeerCertificates[0].Subject // there is one: TLS asked for it
-		if !slices.Contains(subject.Organization, masters) {
-			http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=[proxy])",
-				subject.CommonName, r.Method), http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func (s *Server) servePods(w http.ResponseWriter, _ *http.Request) {
