@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"orrery.example.org/controller/loadbalancer"
 	"orrery.example.org/controller/nodeipam"
 	"orrery.example.org/pki"
 )
@@ -28,6 +29,13 @@ type Config struct {
 	// NodeCIDRMaskSize is the size of one node's range, NodeCIDRMaskSizeIPv6 for IPv6.
 	NodeCIDRMaskSize     int `mapstructure:"node-cidr-mask-size"`
 	NodeCIDRMaskSizeIPv6 int `mapstructure:"node-cidr-mask-size-ipv6"`
+
+	// LoadBalancerPool is what Services of type LoadBalancer get their addresses from:
+	// CIDRs and ranges (first-last). Without one nobody here looks at them.
+	LoadBalancerPool []string `mapstructure:"load-balancer-pool"`
+	// LoadBalancerClass is the loadBalancerClass of Services that get one as well. Those
+	// of other classes are left alone.
+	LoadBalancerClass string `mapstructure:"load-balancer-class"`
 
 	// NodeMonitorPeriod is how often each node's lease is looked at, and
 	// NodeMonitorGracePeriod how long it may go without renewal before the node counts
@@ -70,6 +78,8 @@ func Defaults() Config {
 		ClusterCIDR:                    "10.244.0.0/16",
 		NodeCIDRMaskSize:               24,
 		NodeCIDRMaskSizeIPv6:           64,
+		LoadBalancerPool:               []string{"172.30.100.0/24"},
+		LoadBalancerClass:              "orrery.example.org/load-balancer",
 		NodeMonitorPeriod:              5 * time.Second,
 		NodeMonitorGracePeriod:         50 * time.Second,
 		NodeStartupGracePeriod:         60 * time.Second,
@@ -155,6 +165,9 @@ func (c Config) validate() error {
 	if err := c.nodeRanges().Validate(); err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
+	if err := c.loadBalancers().Validate(); err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
 	return nil
 }
 
@@ -168,6 +181,10 @@ func (c Config) signer() func() (*pki.CA, error) {
 		return func() (*pki.CA, error) { return pki.LoadCA(c.ClusterSigningCertFile, c.ClusterSigningKeyFile) }
 	}
 	return nil
+}
+
+func (c Config) loadBalancers() loadbalancer.Options {
+	return loadbalancer.Options{Pool: c.LoadBalancerPool, Class: c.LoadBalancerClass}
 }
 
 func (c Config) nodeRanges() nodeipam.Options {

@@ -39,6 +39,7 @@ import (
 	"orrery.example.org/controller/endpointslicemirroring"
 	"orrery.example.org/controller/garbagecollector"
 	"orrery.example.org/controller/ipaddress"
+	"orrery.example.org/controller/loadbalancer"
 	"orrery.example.org/controller/loop"
 	"orrery.example.org/controller/namespace"
 	"orrery.example.org/controller/nodeipam"
@@ -129,8 +130,7 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 		workers int
 		make    func(loop.Env) (Loop, error)
 	}
-	var loops []Loop
-	for _, l := range []constructor{
+	all := []constructor{
 		{1, func(e loop.Env) (Loop, error) { return nodeipam.New(e, c.nodeRanges()) }},
 		{c.ConcurrentDeploymentSyncs, func(e loop.Env) (Loop, error) { return deployment.New(e) }},
 		{c.ConcurrentReplicaSetSyncs, func(e loop.Env) (Loop, error) { return replicaset.New(e) }},
@@ -160,7 +160,12 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 		{1, func(e loop.Env) (Loop, error) { return ipaddress.New(e, ipaddress.Settling) }},
 		{c.ConcurrentNamespaceSyncs, func(e loop.Env) (Loop, error) { return namespace.New(e, catalog), nil }},
 		{c.ConcurrentGCSyncs, func(e loop.Env) (Loop, error) { return garbagecollector.New(e, catalog), nil }},
-	} {
+	}
+	if len(c.LoadBalancerPool) > 0 {
+		all = append(all, constructor{1, func(e loop.Env) (Loop, error) { return loadbalancer.New(e, c.loadBalancers()) }})
+	}
+	var loops []Loop
+	for _, l := range all {
 		env.Workers = l.workers
 		made, err := l.make(env)
 		if err != nil {
