@@ -16,6 +16,7 @@ var (
 	APIServerClient   = Request{User: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}}
 	ControllerManager = Request{User: "system:kube-controller-manager"}
 	KubeProxy         = Request{User: "system:kube-proxy", Groups: []string{"system:node-proxier"}}
+	LoadBalancer      = Request{User: "system:load-balancer"} // ours; upstream's are the cloud's
 )
 
 // Node is the identity of a node's agent.

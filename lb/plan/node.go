@@ -1,0 +1,67 @@
+package plan
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// toBeDeleted is the cluster autoscaler's announcement that a node will go.
+const toBeDeleted = "ToBeDeletedByClusterAutoscaler"
+
+// judge tells whether a node takes a Service's connections.
+//
+// With externalTrafficPolicy Local the nodes know best which of them have endpoints:
+// each answers on the Service's own health check port. Else any node will do whose
+// service proxy is well, wherever the endpoints are.
+func judge(svc *corev1.Service, n *corev1.Node, in Input) Use {
+	use := Use{Node: n.Name}
+	addr := addressOf(n)
+	if use.Why = excluded(n); use.Why != "" {
+		return use
+	}
+	if !addr.IsValid() {
+		use.Why = "it has no InternalIP"
+		return use
+	}
+	port := in.NodePort
+	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal && svc.Spec.HealthCheckNodePort != 0 {
+		port = uint16(svc.Spec.HealthCheckNodePort)
+	}
+	use.Target = netip.AddrPortFrom(addr, port)
+	health := in.Health(use.Target)
+	use.Takes, use.Why = health.Known && health.OK, health.Why
+	if !health.Known {
+		use.Why = "not checked yet"
+	}
+	return use
+}
+
+// excluded says why a node is not to take part at all, or "". Whether it is ready is
+// not asked: that is what health checks are for.
+func excluded(n *corev1.Node) string {
+	if text, ok := n.Labels[corev1.LabelNodeExcludeBalancers]; ok {
+		if exclude, err := strconv.ParseBool(text); err != nil || exclude {
+			return "its label " + corev1.LabelNodeExcludeBalancers + " excludes it"
+		}
+	}
+	if n.DeletionTimestamp != nil {
+		return "it is being deleted"
+	}
+	if slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == toBeDeleted }) {
+		return "the cluster autoscaler is about to delete it"
+	}
+	return ""
+}
+
+// addressOf is a node's InternalIP, invalid if it has none of IPv4.
+func addressOf(n *corev1.Node) netip.Addr {
+	for _, a := range n.Status.Addresses {
+		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && addr.Is4() {
+			return addr
+		}
+	}
+	return netip.Addr{}
+}
