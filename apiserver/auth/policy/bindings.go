@@ -67,6 +67,9 @@ var bindings = []binding{
 	{"", "kubeadm:node-autoapprove-bootstrap", cluster, "system:certificates.k8s.io:certificatesigningrequests:nodeclient", groups(joining)},
 	{"", "kubeadm:node-autoapprove-certificate-rotation", cluster, "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", groups("system:nodes")},
 	{public, "kubeadm:bootstrap-signer-clusterinfo", local, "kubeadm:bootstrap-signer-clusterinfo", users("system:anonymous")},
+
+	// Ours: the load balancer in front of the nodes, which upstream is the cloud's.
+	{"", "orrery:load-balancer", cluster, "system:node-proxier", users("system:load-balancer")},
 }
 
 func users(names ...string) []rbacv1.Subject  { return subjects(rbacv1.UserKind, names) }
