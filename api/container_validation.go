@@ -57,7 +57,7 @@ func validateContainer(c *corev1.Container, volumes sets.Set[string], at *field.
 	errs = append(errs, oneOf(c.ImagePullPolicy, at.Child("imagePullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	errs = append(errs, validateResources(&c.Resources, at.Child("resources"))...)
 	if c.RestartPolicy != nil {
-		errs = append(errs, oneOf(*c.RestartPolicy, at.Child("restartPolicy"), corev1.ContainerRestartPolicyAlways,
+		errs = append(errs, supported(*c.RestartPolicy, at.Child("restartPolicy"), corev1.ContainerRestartPolicyAlways,
 			corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)...)
 	}
 	return append(errs, validateSecurityContext(c.SecurityContext, at.Child("securityContext"))...)

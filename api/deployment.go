@@ -114,8 +114,13 @@ func validateStrategy(s *appsv1.DeploymentStrategy, at *field.Path) field.ErrorL
 		return nil
 	case appsv1.RollingUpdateDeploymentStrategyType:
 	default:
-		return field.ErrorList{field.NotSupported(at.Child("type"), s.Type,
-			[]appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType})}
+		shown := struct { // upstream names the field above
+			Type          appsv1.DeploymentStrategyType
+			RollingUpdate *shownRollingUpdate
+		}{s.Type, (*shownRollingUpdate)(s.RollingUpdate)}
+		err := field.NotSupported(at, s.Type, []appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType})
+		err.BadValue = shown
+		return field.ErrorList{err}
 	}
 	unavailable, surge := *s.RollingUpdate.MaxUnavailable, *s.RollingUpdate.MaxSurge
 	errs := countOrPercent(unavailable, rolling.Child("maxUnavailable"))
@@ -128,6 +133,9 @@ func validateStrategy(s *appsv1.DeploymentStrategy, at *field.Path) field.ErrorL
 	}
 	return append(errs, atMostAll(unavailable, rolling.Child("maxUnavailable"))...)
 }
+
+// shownRollingUpdate has the names that upstream shows.
+type shownRollingUpdate struct{ MaxUnavailable, MaxSurge *intstr.IntOrString }
 
 func isNothing(v intstr.IntOrString) bool {
 	n, err := intstr.GetScaledValueFromIntOrPercent(&v, 100, true)

@@ -77,7 +77,7 @@ func TestInvalidDeployments(t *testing.T) {
 		{"image", func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "" }, []string{
 			`spec.template.spec.containers[0].image: Required value`}},
 		{"strategy", func(d *appsv1.Deployment) { d.Spec.Strategy.Type = "Canary" }, []string{
-			`spec.strategy.type: Unsupported value: "Canary": supported values: "Recreate", "RollingUpdate"`}},
+			`spec.strategy: Unsupported value: {"Type":"Canary","RollingUpdate":null}: supported values: "Recreate", "RollingUpdate"`}},
 		{"Recreate with numbers", func(d *appsv1.Deployment) {
 			d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType, RollingUpdate: &appsv1.RollingUpdateDeployment{}}
 		}, []string{"spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"}},

@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -76,11 +75,8 @@ func validateEndpointAddresses(addresses []corev1.EndpointAddress, at *field.Pat
 	var errs field.ErrorList
 	for i, a := range addresses {
 		at := at.Index(i)
-		if wrong := ipAddress(a.IP, at.Child("ip")); len(wrong) > 0 {
-			errs = append(errs, wrong...)
-		} else {
-			errs = append(errs, endpointIP(a.IP, at.Child("ip"))...)
-		}
+		errs = append(errs, ipAddress(a.IP, at.Child("ip"))...)
+		errs = append(errs, endpointIP(a.IP, at.Child("ip"))...)
 		if a.Hostname != "" {
 			errs = append(errs, dnsLabel(a.Hostname, at.Child("hostname"))...)
 		}
@@ -93,12 +89,10 @@ func validateEndpointAddresses(addresses []corev1.EndpointAddress, at *field.Pat
 
 func validateEndpointPorts(ports []corev1.EndpointPort, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	names := sets.New[string]()
 	for i, p := range ports {
 		at := at.Index(i)
 		if p.Name != "" {
 			errs = append(errs, dnsLabel(p.Name, at.Child("name"))...)
-			errs = append(errs, unique(p.Name, names, at.Child("name"))...)
 		} else if len(ports) > 1 {
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		}

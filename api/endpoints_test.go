@@ -65,7 +65,7 @@ func TestInvalidEndpointSlices(t *testing.T) {
 		{"another address type", func(s *discoveryv1.EndpointSlice) { s.AddressType = "IP" }, []string{
 			`addressType: Unsupported value: "IP": supported values: "FQDN", "IPv4", "IPv6"`}},
 		{"no address", func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses = nil }, []string{
-			`endpoints[0].addresses: Required value: must contain at least 1 address`}},
+			`endpoints[0].addresses: Required value`}},
 		{"addresses", func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses = []string{"x", "127.0.0.1", "fd00::1"} }, []string{
 			`endpoints[0].addresses[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`,
 			`endpoints[0].addresses[1]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)`,

@@ -40,15 +40,36 @@ var endpointSlices = define(Kind{
 	},
 }, Rules[discoveryv1.EndpointSlice]{
 	Default:       defaultEndpointSlice,
-	PrepareCreate: func(s *discoveryv1.EndpointSlice) { s.Generation = 1 },
-	PrepareUpdate: countSliceGeneration,
+	PrepareCreate: prepareEndpointSlice,
+	PrepareUpdate: prepareEndpointSliceUpdate,
 	Validate:      validateEndpointSlice,
 	ValidateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 		return append(validateEndpointSlice(s), immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
 	},
 })
 
+func prepareEndpointSlice(s *discoveryv1.EndpointSlice) {
+	s.Generation = 1
+	dropTopology(s)
+}
+
+func prepareEndpointSliceUpdate(s, old *discoveryv1.EndpointSlice) {
+	countSliceGeneration(s, old)
+	if !equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+		dropTopology(s)
+	}
+}
+
+// dropTopology: the field is of v1beta1, and only shown in v1.
+func dropTopology(s *discoveryv1.EndpointSlice) {
+	for i := range s.Endpoints {
+		s.Endpoints[i].DeprecatedTopology = nil
+	}
+}
+
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
+	nothing(&s.Endpoints)
+	nothing(&s.Ports)
 	for i := range s.Ports {
 		set(&s.Ports[i].Name, "")
 		set(&s.Ports[i].Protocol, corev1.ProtocolTCP)
@@ -114,7 +135,7 @@ func validateSliceEndpoint(e *discoveryv1.Endpoint, kind discoveryv1.AddressType
 	var errs field.ErrorList
 	addresses := at.Child("addresses")
 	if len(e.Addresses) == 0 {
-		errs = append(errs, field.Required(addresses, "must contain at least 1 address"))
+		errs = append(errs, field.Required(addresses, ""))
 	} else if len(e.Addresses) > maxSliceAddresses {
 		errs = append(errs, field.TooMany(addresses, len(e.Addresses), maxSliceAddresses))
 	}
@@ -192,7 +213,7 @@ func validateSlicePorts(ports []discoveryv1.EndpointPort, at *field.Path) field.
 			errs = append(errs, dnsLabel(*p.Name, at.Child("name"))...)
 		}
 		errs = append(errs, unique(*p.Name, names, at.Child("name"))...)
-		errs = append(errs, oneOf(*p.Protocol, at.Child("protocol"), protocols...)...)
+		errs = append(errs, supported(*p.Protocol, at.Child("protocol"), protocols...)...)
 		if p.AppProtocol != nil {
 			errs = append(errs, qualifiedName(*p.AppProtocol, at.Child("appProtocol"))...)
 		}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,12 @@ import (
 var podFieldPaths = []string{
 	"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
 	"status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
+}
+
+// convertiblePaths are fields that there are, but not for the environment.
+var convertiblePaths = []string{
+	"metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "spec.hostNetwork", "status.phase",
+	"status.nominatedNodeName",
 }
 
 func validateEnv(c *corev1.Container, at *field.Path) field.ErrorList {
@@ -29,7 +36,7 @@ func validateEnv(c *corev1.Container, at *field.Path) field.ErrorList {
 		}
 	}
 	for i := range c.EnvFrom {
-		errs = append(errs, validateEnvFrom(&c.EnvFrom[i], at.Child("envFrom").Index(i))...)
+		errs = append(errs, validateEnvFrom(&c.EnvFrom[i], at.Child("envFrom"), at.Child("envFrom").Index(i))...)
 	}
 	return errs
 }
@@ -43,9 +50,7 @@ func validateEnvSource(e *corev1.EnvVar, at *field.Path) field.ErrorList {
 	}
 	if r := from.ResourceFieldRef; r != nil {
 		sources++
-		if r.Resource == "" {
-			errs = append(errs, field.Required(at.Child("resourceFieldRef", "resource"), ""))
-		}
+		errs = append(errs, validateResourceRef(r, at.Child("resourceFieldRef"))...)
 	}
 	if r := from.ConfigMapKeyRef; r != nil {
 		sources++
@@ -60,7 +65,7 @@ func validateEnvSource(e *corev1.EnvVar, at *field.Path) field.ErrorList {
 	}
 	switch {
 	case sources == 0:
-		errs = append(errs, field.Invalid(at, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"))
+		errs = append(errs, field.Invalid(at, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"))
 	case e.Value != "":
 		errs = append(errs, field.Invalid(at, "", "may not be specified when `value` is not empty"))
 	case sources > 1:
@@ -75,36 +80,79 @@ func validateFieldRef(r *corev1.ObjectFieldSelector, at *field.Path) field.Error
 			return qualifiedName(strings.ToLower(strings.TrimSuffix(key, "']")), at)
 		}
 	}
-	return oneOf(r.FieldPath, at.Child("fieldPath"), podFieldPaths...)
+	at = at.Child("fieldPath")
+	switch {
+	case r.FieldPath == "":
+		return field.ErrorList{field.Required(at, "")}
+	case slices.Contains(convertiblePaths, r.FieldPath):
+		return oneOf(r.FieldPath, at, podFieldPaths...)
+	case slices.Contains(podFieldPaths, r.FieldPath):
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, r.FieldPath, "error converting fieldPath: field label not supported: "+r.FieldPath)}
+}
+
+// containerResources may be read into an environment variable, and hugepages of any size.
+var containerResources = []string{
+	"limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory",
+}
+
+var byteDivisors = []string{"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"}
+
+func validateResourceRef(r *corev1.ResourceFieldSelector, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	_, name, _ := strings.Cut(r.Resource, ".")
+	divisors, what := byteDivisors, map[string]string{"memory": "memory", "ephemeral-storage": "local ephemeral storage"}[name]
+	switch {
+	case strings.HasPrefix(name, corev1.ResourceHugePagesPrefix):
+		what = "hugepages"
+	default:
+		errs = append(errs, oneOf(r.Resource, at.Child("resource"), containerResources...)...)
+	}
+	text := strings.Join(divisors, ", ")
+	if name == "cpu" {
+		divisors, what, text = []string{"1m", "1"}, "cpu", "1m and 1"
+	}
+	if d := r.Divisor; what != "" && !d.IsZero() && !slices.Contains(divisors, d.String()) {
+		errs = append(errs, field.Invalid(at.Child("divisor"), r.Resource,
+			"only divisor's values "+text+" are supported with the "+what+" resource"))
+	}
+	return errs
 }
 
 func validateKeyRef(name, key string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if name == "" {
-		errs = append(errs, field.Required(at.Child("name"), ""))
-	}
+	errs = append(errs, dnsSubdomain(name, at.Child("name"))...)
 	if key == "" {
 		return append(errs, field.Required(at.Child("key"), ""))
 	}
 	return append(errs, invalid(at.Child("key"), key, validation.IsConfigMapKey(key))...)
 }
 
-func validateEnvFrom(e *corev1.EnvFromSource, at *field.Path) field.ErrorList {
+func requiredSubdomain(name string, at *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	return dnsSubdomain(name, at)
+}
+
+// validateEnvFrom complains about the list where upstream does so.
+func validateEnvFrom(e *corev1.EnvFromSource, list, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if e.Prefix != "" {
 		errs = append(errs, invalid(at.Child("prefix"), e.Prefix, validation.IsRelaxedEnvVarName(e.Prefix))...)
 	}
-	if r := e.ConfigMapRef; r != nil && r.Name == "" {
-		errs = append(errs, field.Required(at.Child("configMapRef", "name"), ""))
+	if r := e.ConfigMapRef; r != nil {
+		errs = append(errs, requiredSubdomain(r.Name, at.Child("configMapRef", "name"))...)
 	}
-	if r := e.SecretRef; r != nil && r.Name == "" {
-		errs = append(errs, field.Required(at.Child("secretRef", "name"), ""))
+	if r := e.SecretRef; r != nil {
+		errs = append(errs, requiredSubdomain(r.Name, at.Child("secretRef", "name"))...)
 	}
 	switch {
 	case e.ConfigMapRef == nil && e.SecretRef == nil:
-		errs = append(errs, field.Invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"))
+		errs = append(errs, field.Invalid(list, "", "must specify one of: `configMapRef` or `secretRef`"))
 	case e.ConfigMapRef != nil && e.SecretRef != nil:
-		errs = append(errs, field.Invalid(at, "", "may not have more than one field specified at a time"))
+		errs = append(errs, field.Invalid(list, "", "may not have more than one field specified at a time"))
 	}
 	return errs
 }

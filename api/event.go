@@ -121,16 +121,16 @@ func validateEvent(e *corev1.Event) field.ErrorList {
 	if e.EventTime.IsZero() {
 		return errs
 	}
-	if e.ReportingController != "" {
-		errs = append(errs, qualifiedName(e.ReportingController, field.NewPath("reportingController"))...)
-	}
 	for _, f := range []struct{ name, value string }{
 		{"reportingController", e.ReportingController}, {"reportingInstance", e.ReportingInstance},
 		{"action", e.Action}, {"reason", e.Reason},
 	} {
 		if f.value == "" {
 			errs = append(errs, field.Required(field.NewPath(f.name), ""))
-		} else if len(f.value) > maxEventWords && f.name != "reportingController" {
+		}
+		if f.name == "reportingController" {
+			errs = append(errs, qualifiedName(f.value, field.NewPath(f.name))...)
+		} else if len(f.value) > maxEventWords {
 			errs = append(errs, field.Invalid(field.NewPath(f.name), "", fmt.Sprintf("can have at most %d characters", maxEventWords)))
 		}
 	}

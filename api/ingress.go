@@ -189,7 +189,7 @@ func validateIngressPath(p *networkingv1.HTTPIngressPath, at *field.Path) field.
 		errs = append(errs, field.Invalid(at.Child("path"), p.Path, fmt.Sprintf(format, args...)))
 	}
 	exact := *p.PathType == networkingv1.PathTypeExact || *p.PathType == networkingv1.PathTypePrefix
-	errs = append(errs, oneOf(*p.PathType, at.Child("pathType"), networkingv1.PathTypeExact,
+	errs = append(errs, supported(*p.PathType, at.Child("pathType"), networkingv1.PathTypeExact,
 		networkingv1.PathTypeImplementationSpecific, networkingv1.PathTypePrefix)...)
 	if len(errs) == 0 && !strings.HasPrefix(p.Path, "/") && (exact || p.Path != "") {
 		refuse("must be an absolute path")

@@ -62,7 +62,7 @@ func validateIngressClass(c *networkingv1.IngressClass) field.ErrorList {
 		return errs
 	}
 	errs = append(errs, reference(p.APIGroup, p.Kind, p.Name, at)...)
-	errs = append(errs, oneOf(*p.Scope, at.Child("scope"),
+	errs = append(errs, supported(*p.Scope, at.Child("scope"),
 		networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace)...)
 	at = at.Child("namespace")
 	switch {

@@ -167,15 +167,19 @@ func (k *Kind) checkFinalizers(obj Object) field.ErrorList {
 	}
 	var errs field.ErrorList
 	for i, name := range obj.GetFinalizers() {
-		switch {
-		case strings.Contains(name, "/"):
-		case name == string(corev1.FinalizerKubernetes), name == metav1.FinalizerOrphanDependents, name == metav1.FinalizerDeleteDependents:
-		default:
-			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), name,
-				"name is neither a standard finalizer name nor is it fully qualified"))
-		}
+		errs = append(errs, qualifiedFinalizer(name, field.NewPath("metadata", "finalizers").Index(i))...)
 	}
 	return errs
+}
+
+func qualifiedFinalizer(name string, at *field.Path) field.ErrorList {
+	switch {
+	case strings.Contains(name, "/"):
+	case name == string(corev1.FinalizerKubernetes), name == metav1.FinalizerOrphanDependents, name == metav1.FinalizerDeleteDependents:
+	default:
+		return field.ErrorList{field.Invalid(at, name, "name is neither a standard finalizer name nor is it fully qualified")}
+	}
+	return nil
 }
 
 func metadata(obj Object) any { return obj.(metav1.ObjectMetaAccessor).GetObjectMeta() }

@@ -58,17 +58,12 @@ func prepareNamespace(n *corev1.Namespace) {
 
 func validateNamespace(n *corev1.Namespace) field.ErrorList {
 	var errs field.ErrorList
-	for i, f := range n.Spec.Finalizers {
-		errs = append(errs, namespaceFinalizer(string(f), field.NewPath("spec", "finalizers").Index(i))...)
+	for _, f := range n.Spec.Finalizers {
+		at := field.NewPath("spec", "finalizers") // upstream doesn't say which
+		errs = append(errs, apivalidation.ValidateFinalizerName(string(f), at)...)
+		errs = append(errs, qualifiedFinalizer(string(f), at)...)
 	}
 	return errs
-}
-
-func namespaceFinalizer(name string, at *field.Path) field.ErrorList {
-	if name == string(corev1.FinalizerKubernetes) {
-		return nil
-	}
-	return apivalidation.ValidateFinalizerName(name, at)
 }
 
 func validateNamespacePhase(n *corev1.Namespace) field.ErrorList {

@@ -49,6 +49,12 @@ var nodes = define(Kind{
 
 // defaultNode: what a node does not reserve for itself, it offers.
 func defaultNode(n *corev1.Node) {
+	switch spec := &n.Spec; { // one network in two fields: the older one counts
+	case spec.PodCIDR != "" && (len(spec.PodCIDRs) == 0 || spec.PodCIDRs[0] != spec.PodCIDR):
+		spec.PodCIDRs = []string{spec.PodCIDR}
+	case len(spec.PodCIDRs) > 0:
+		spec.PodCIDR = spec.PodCIDRs[0]
+	}
 	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
 		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
 	}

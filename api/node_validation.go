@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -12,12 +13,16 @@ import (
 
 func validateNode(n *corev1.Node) field.ErrorList {
 	at := field.NewPath("spec")
-	errs := validateTaints(n.Spec.Taints, at.Child("taints"))
+	errs := validateTaints(n.Spec.Taints, field.NewPath("metadata", "taints")) // where they once were
 	errs = append(errs, validatePodCIDRs(n.Spec.PodCIDRs, at.Child("podCIDRs"))...)
-	if len(n.Spec.PodCIDRs) > 0 && n.Spec.PodCIDRs[0] != n.Spec.PodCIDR {
-		errs = append(errs, field.Invalid(at.Child("podCIDRs").Index(0), n.Spec.PodCIDRs[0], "must match `podCIDR`"))
-	}
 	return append(errs, validateNodeResources(&n.Status)...)
+}
+
+// shownTaint has the names that upstream shows.
+type shownTaint struct {
+	Key, Value string
+	Effect     corev1.TaintEffect
+	TimeAdded  *metav1.Time
 }
 
 // taint is what makes a taint unique.
@@ -33,10 +38,10 @@ func validateTaints(taints []corev1.Taint, at *field.Path) field.ErrorList {
 		at := at.Index(i)
 		errs = append(errs, invalid(at.Child("key"), t.Key, validation.IsQualifiedName(t.Key))...)
 		errs = append(errs, invalid(at.Child("value"), t.Value, validation.IsValidLabelValue(t.Value))...)
-		errs = append(errs, oneOf(t.Effect, at.Child("effect"), corev1.TaintEffectNoExecute,
-			corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule)...)
+		errs = append(errs, oneOf(t.Effect, at.Child("effect"), corev1.TaintEffectNoSchedule,
+			corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
 		if key := (taint{t.Key, t.Effect}); seen.Has(key) {
-			dup := field.Duplicate(at, t)
+			dup := field.Duplicate(at, shownTaint(t))
 			dup.Detail = "taints must be unique by key and effect pair"
 			errs = append(errs, dup)
 		} else {

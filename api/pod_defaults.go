@@ -1,6 +1,7 @@
 package api
 
 import (
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,11 +51,6 @@ func defaultPodSpec(spec *corev1.PodSpec) {
 	spec.DeprecatedServiceAccount = spec.ServiceAccountName
 	set(&spec.SecurityContext, corev1.PodSecurityContext{})
 	set(&spec.TerminationGracePeriodSeconds, int64(corev1.DefaultTerminationGracePeriodSeconds))
-	for i := range spec.TopologySpreadConstraints {
-		t := &spec.TopologySpreadConstraints[i]
-		set(&t.NodeAffinityPolicy, corev1.NodeInclusionPolicyHonor)
-		set(&t.NodeTaintsPolicy, corev1.NodeInclusionPolicyIgnore)
-	}
 	for i := range spec.Volumes {
 		defaultVolume(&spec.Volumes[i])
 	}
@@ -96,8 +92,16 @@ func defaultContainer(c *corev1.Container) {
 }
 
 // pullPolicy: what ":latest" means may have changed since it was pulled.
+// imageName is what an image may be called, roughly: [host[:port]/]path[:tag].
+var imageName = regexp.MustCompile(`^([A-Za-z0-9.:\[\]-]+/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
+
+const maxImageName = 255
+
 func pullPolicy(image string) corev1.PullPolicy {
 	name, digest, _ := strings.Cut(image, "@")
+	if len(name) > maxImageName || !imageName.MatchString(name) {
+		return corev1.PullIfNotPresent // it names nothing, and nothing will be pulled
+	}
 	tag := ""
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		tag = name[i+1:]

@@ -146,13 +146,13 @@ func TestInvalidPods(t *testing.T) {
 		}), []string{
 			`spec.containers[0].env[0].name: Required value`,
 			`spec.containers[0].env[1].name: Invalid value: "A=B": a valid environment variable name must consist only of printable ASCII characters other than '='`,
-			"spec.containers[0].env[2].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+			"spec.containers[0].env[2].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
 			"spec.containers[0].env[3].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty",
-			`spec.containers[0].env[3].valueFrom.fieldRef.fieldPath: Unsupported value: "spec.wrong": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"`,
-			`spec.containers[0].env[4].valueFrom.secretKeyRef.name: Required value`,
+			`spec.containers[0].env[3].valueFrom.fieldRef.fieldPath: Invalid value: "spec.wrong": error converting fieldPath: field label not supported: spec.wrong`,
+			`spec.containers[0].env[4].valueFrom.secretKeyRef.name: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
 			`spec.containers[0].env[4].valueFrom.secretKeyRef.key: Required value`}},
 		{"envFrom", container(func(c *corev1.Container) { c.EnvFrom = []corev1.EnvFromSource{{}} }), []string{
-			"spec.containers[0].envFrom[0]: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`"}},
+			"spec.containers[0].envFrom: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`"}},
 		{"mounts", func(p *corev1.Pod) {
 			p.Spec.Volumes = []corev1.Volume{{Name: "v"}, {Name: "v"}}
 			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "w", MountPath: "/a"}, {Name: "v", MountPath: "/a", SubPath: "../x"}}

@@ -3,7 +3,6 @@ package api
 import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -19,7 +18,6 @@ var podDisruptionBudgets = define(Kind{
 	Namespaced:   true,
 	AnyFinalizer: true,
 	Conditional:  true, // an eviction must have seen how many were left
-	ValidateName: apivalidation.NameIsDNSSubdomain,
 	Columns: []Column{
 		nameColumn(),
 		column("Min Available", "The minimum number of pods that must be available.",
@@ -89,7 +87,7 @@ func validateBudget(b, old *policyv1.PodDisruptionBudget) field.ErrorList {
 	o.AllowInvalidLabelValueInSelector = old != nil && invalidSelector(old.Spec.Selector)
 	errs = append(errs, metavalidation.ValidateLabelSelector(spec.Selector, o, at.Child("selector"))...)
 	if p := spec.UnhealthyPodEvictionPolicy; p != nil {
-		errs = append(errs, oneOf(*p, at.Child("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget)...)
+		errs = append(errs, supported(*p, at.Child("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget)...)
 	}
 	return errs
 }

@@ -23,6 +23,7 @@ var roles = define(Kind{
 	CreateOnUpdate: true,
 	Columns:        roleColumns,
 }, Rules[rbacv1.Role]{
+	Default:  func(r *rbacv1.Role) { nothing(&r.Rules) },
 	Validate: func(r *rbacv1.Role) field.ErrorList { return validatePolicyRules(r.Rules, true) },
 })
 
@@ -33,6 +34,7 @@ var clusterRoles = define(Kind{
 	CreateOnUpdate: true,
 	Columns:        roleColumns,
 }, Rules[rbacv1.ClusterRole]{
+	Default: func(r *rbacv1.ClusterRole) { nothing(&r.Rules) },
 	Validate: func(r *rbacv1.ClusterRole) field.ErrorList {
 		return validateClusterRole(r, metavalidation.LabelSelectorValidationOptions{})
 	},
@@ -132,7 +134,7 @@ func validatePolicyRules(rules []rbacv1.PolicyRule, namespaced bool) field.Error
 func validatePolicyRule(r *rbacv1.PolicyRule, namespaced bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(r.Verbs) == 0 {
-		errs = append(errs, field.Required(at.Child("verbs"), "verbs must contain at least one value"))
+		errs = append(errs, field.Required(at.Child("verbs"), ""))
 	}
 	if len(r.NonResourceURLs) > 0 {
 		if namespaced {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 )
 
 // The rules that several kinds share. The messages are upstream's: people search for them.
@@ -84,6 +85,15 @@ func only[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
 	return nil
 }
 
+// supported is oneOf for fields that may be left out: there the empty value is as wrong
+// as any other.
+func supported[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(at, value, allowed)}
+}
+
 // unique reports a value that seen already has, and remembers it.
 func unique[T comparable](value T, seen sets.Set[T], at *field.Path) field.ErrorList {
 	if seen.Has(value) {
@@ -147,8 +157,8 @@ func pathSegment(value string, at *field.Path) field.ErrorList {
 
 // endpointIP rejects addresses that no other machine could reach by routing.
 func endpointIP(value string, at *field.Path) field.ErrorList {
-	ip, err := netip.ParseAddr(value)
-	if err != nil {
+	ip := netutils.ParseIPSloppy(value) // who calls has said what else is wrong with it
+	if ip == nil {
 		return field.ErrorList{field.Invalid(at, value, "must be a valid IP address")}
 	}
 	switch {
@@ -209,6 +219,14 @@ func relativePath(value string, at *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(at, value, "must not contain '..'"))
 	}
 	return errs
+}
+
+// nothing makes an empty list one that isn't there. Lists that are always written down are
+// null then, as in upstream's storage, which doesn't know the difference.
+func nothing[T any](list *[]T) {
+	if len(*list) == 0 {
+		*list = nil
+	}
 }
 
 // ordered walks a map by its keys, so that errors come in the same order every time.

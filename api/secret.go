@@ -1,6 +1,8 @@
 package api
 
 import (
+	"crypto/tls"
+
 	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,8 +30,20 @@ var secrets = define(Kind{
 	Validate:       validateSecret,
 	PrepareUpdate:  func(s, old *corev1.Secret) { fill(&s.Type, old.Type) },
 	ValidateUpdate: validateSecretUpdate,
+	Warnings:       secretWarnings,
 	Fields:         func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
 })
+
+// secretWarnings: a key that doesn't fit its certificate is stored all the same.
+func secretWarnings(s, _ *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
 
 // defaultSecret also moves stringData, which is for writing only, into data.
 func defaultSecret(s *corev1.Secret) {

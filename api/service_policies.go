@@ -62,11 +62,11 @@ func validateTrafficPolicies(s *corev1.Service, at *field.Path) field.ErrorList 
 			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
 	}
 	if p := spec.InternalTrafficPolicy; p != nil {
-		errs = append(errs, oneOf(*p, at.Child("internalTrafficPolicy"),
+		errs = append(errs, supported(*p, at.Child("internalTrafficPolicy"),
 			corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
 	}
 	if d := spec.TrafficDistribution; d != nil {
-		errs = append(errs, oneOf(*d, at.Child("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
+		errs = append(errs, supported(*d, at.Child("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
 			corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)...)
 	}
 	return errs

@@ -83,7 +83,7 @@ func TestInvalidServices(t *testing.T) {
 		{"one port twice", func(s *corev1.Service) {
 			s.Spec.Ports = []corev1.ServicePort{{Name: "a", Port: 1}, {Name: "b", Port: 1}}
 		}, []string{
-			`spec.ports[1]: Duplicate value: {"protocol":"TCP","port":1,"targetPort":0}`}},
+			`spec.ports[1]: Duplicate value: {"Name":"","Protocol":"TCP","AppProtocol":null,"Port":1,"TargetPort":0,"NodePort":0}`}},
 		{"node port of a ClusterIP", func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 30080 }, []string{
 			"spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"}},
 		{"one node port twice", func(s *corev1.Service) {

@@ -33,6 +33,7 @@ func validateServiceOver(s, old *corev1.Service) field.ErrorList {
 	}
 	errs = append(errs, oneOf(spec.Type, at.Child("type"), corev1.ServiceTypeClusterIP,
 		corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort)...)
+	errs = append(errs, validateUniquePorts(s, at.Child("ports"))...)
 	errs = append(errs, validateLoadBalancerFields(s, old, at)...)
 	return append(errs, validateTrafficPolicies(s, at)...)
 }
@@ -83,7 +84,7 @@ func validateServiceType(s *corev1.Service, at *field.Path) field.ErrorList {
 
 func validateServicePorts(s *corev1.Service, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	names, ports, nodePorts := sets.New[string](), sets.New[corev1.ServicePort](), sets.New[corev1.ServicePort]()
+	names := sets.New[string]()
 	for i, p := range s.Spec.Ports {
 		at := at.Index(i)
 		if p.Name != "" {
@@ -98,18 +99,38 @@ func validateServicePorts(s *corev1.Service, at *field.Path) field.ErrorList {
 		if p.AppProtocol != nil {
 			errs = append(errs, qualifiedName(*p.AppProtocol, at.Child("appProtocol"))...)
 		}
-		errs = append(errs, unique(corev1.ServicePort{Protocol: p.Protocol, Port: p.Port}, ports, at)...)
-		if p.NodePort == 0 {
+	}
+	return errs
+}
+
+// portKey is what of a port must be unique, with the fields that upstream shows.
+type portKey struct {
+	Name        string
+	Protocol    corev1.Protocol
+	AppProtocol *string
+	Port        int32
+	TargetPort  int
+	NodePort    int32
+}
+
+func validateUniquePorts(s *corev1.Service, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	nodePorts, ports := sets.New[portKey](), sets.New[portKey]()
+	for i, p := range s.Spec.Ports {
+		at, key := at.Index(i).Child("nodePort"), portKey{Protocol: p.Protocol, NodePort: p.NodePort}
+		switch {
+		case p.NodePort == 0:
 			continue
+		case s.Spec.Type == corev1.ServiceTypeClusterIP:
+			errs = append(errs, field.Forbidden(at, "may not be used when `type` is 'ClusterIP'"))
 		}
-		if s.Spec.Type == corev1.ServiceTypeClusterIP {
-			errs = append(errs, field.Forbidden(at.Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
-		}
-		key := corev1.ServicePort{Protocol: p.Protocol, NodePort: p.NodePort}
 		if nodePorts.Has(key) {
-			errs = append(errs, field.Duplicate(at.Child("nodePort"), p.NodePort))
+			errs = append(errs, field.Duplicate(at, p.NodePort))
 		}
 		nodePorts.Insert(key)
+	}
+	for i, p := range s.Spec.Ports {
+		errs = append(errs, unique(portKey{Protocol: p.Protocol, Port: p.Port}, ports, at.Index(i))...)
 	}
 	return errs
 }
@@ -154,11 +175,11 @@ func ServiceAddressErrors(s, old *corev1.Service) field.ErrorList {
 	}
 	seen := sets.New[corev1.IPFamily]()
 	for i, f := range spec.IPFamilies {
-		errs = append(errs, oneOf(f, at.Child("ipFamilies").Index(i), corev1.IPv4Protocol, corev1.IPv6Protocol)...)
+		errs = append(errs, supported(f, at.Child("ipFamilies").Index(i), corev1.IPv4Protocol, corev1.IPv6Protocol)...)
 		errs = append(errs, unique(f, seen, at.Child("ipFamilies").Index(i))...)
 	}
 	if p := spec.IPFamilyPolicy; p != nil {
-		errs = append(errs, oneOf(*p, at.Child("ipFamilyPolicy"), corev1.IPFamilyPolicyPreferDualStack,
+		errs = append(errs, supported(*p, at.Child("ipFamilyPolicy"), corev1.IPFamilyPolicyPreferDualStack,
 			corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)...)
 	}
 	wrong := validateAddresses(spec.ClusterIPs, old.Spec.ClusterIPs, ipsAt)
@@ -193,7 +214,8 @@ func validateAddressFamilies(spec *corev1.ServiceSpec, at *field.Path) field.Err
 		errs = append(errs, field.Invalid(at, spec.ClusterIPs, "may specify no more than one IP for each IP family"))
 	}
 	for i, ip := range spec.ClusterIPs {
-		if i < len(spec.IPFamilies) && spec.IPFamilies[i] != familyOf(ip) {
+		named := i < len(spec.IPFamilies) && (spec.IPFamilies[i] == corev1.IPv4Protocol || spec.IPFamilies[i] == corev1.IPv6Protocol)
+		if named && spec.IPFamilies[i] != familyOf(ip) {
 			errs = append(errs, field.Invalid(at.Index(i), ip,
 				fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", spec.IPFamilies[i], i)))
 		}

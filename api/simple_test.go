@@ -76,8 +76,8 @@ func TestNodes(t *testing.T) {
 		{"taints", func(n *corev1.Node) {
 			n.Spec.Taints = []corev1.Taint{{Key: "a", Effect: corev1.TaintEffectNoSchedule}, {Key: "a", Value: "b", Effect: corev1.TaintEffectNoSchedule}, {Key: "b", Effect: "Never"}}
 		}, []string{
-			`spec.taints[1]: Duplicate value: {"key":"a","value":"b","effect":"NoSchedule"}: taints must be unique by key and effect pair`,
-			`spec.taints[2].effect: Unsupported value: "Never": supported values: "NoExecute", "NoSchedule", "PreferNoSchedule"`}},
+			`metadata.taints[1]: Duplicate value: {"Key":"a","Value":"b","Effect":"NoSchedule","TimeAdded":null}: taints must be unique by key and effect pair`,
+			`metadata.taints[2].effect: Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"`}},
 	})
 	updated(t, nodes, base, []invalidCase[corev1.Node]{
 		{"cordon", func(n *corev1.Node) { n.Spec.Unschedulable = true }, nil},
@@ -114,7 +114,9 @@ func TestEvents(t *testing.T) {
 		{"about a node", func(e *corev1.Event) { e.InvolvedObject.Namespace, e.Namespace = "", "shop" }, []string{
 			`involvedObject.namespace: Invalid value: "": does not match event.namespace`}},
 		{"with a time and nothing else", func(e *corev1.Event) { e.EventTime = metav1.NewMicroTime(moment.Time) }, []string{
-			`reportingController: Required value`, `reportingInstance: Required value`, `action: Required value`, `reason: Required value`}},
+			`reportingController: Required value`, `reportingController: Invalid value: "": name part must be non-empty`,
+			`reportingController: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')`,
+			`reportingInstance: Required value`, `action: Required value`, `reason: Required value`}},
 		{"too long", func(e *corev1.Event) {
 			long := strings.Repeat("x", 2000)
 			e.EventTime, e.ReportingController, e.ReportingInstance = metav1.NewMicroTime(moment.Time), "scheduler", long

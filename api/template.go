@@ -22,8 +22,8 @@ func validateTemplate(t *corev1.PodTemplateSpec, s *metav1.LabelSelector, at *fi
 	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
 		errs = append(errs, field.Invalid(meta.Child("labels"), t.Labels, "`selector` does not match template `labels`"))
 	}
-	errs = append(errs, metavalidation.ValidateLabels(t.Labels, meta.Child("labels"))...)
-	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, meta.Child("annotations"))...)
+	errs = append(errs, metavalidation.ValidateLabels(t.Labels, at.Child("labels"))...)
+	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, at.Child("annotations"))...)
 	errs = append(errs, validatePodSpec(&t.Spec, at.Child("spec"))...)
 	if len(t.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(at.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))

@@ -20,13 +20,18 @@ func validateVolumes(volumes []corev1.Volume, at *field.Path) (sets.Set[string],
 	names := sets.New[string]()
 	for i := range volumes {
 		v, at := &volumes[i], at.Index(i)
+		wrong := validateVolumeSource(&v.VolumeSource, at)
 		if v.Name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
+			wrong = append(wrong, field.Required(at.Child("name"), ""))
 		} else {
-			errs = append(errs, dnsLabel(v.Name, at.Child("name"))...)
+			wrong = append(wrong, dnsLabel(v.Name, at.Child("name"))...)
 		}
-		errs = append(errs, unique(v.Name, names, at.Child("name"))...)
-		errs = append(errs, validateVolumeSource(&v.VolumeSource, at)...)
+		if names.Has(v.Name) {
+			wrong = append(wrong, field.Duplicate(at.Child("name"), v.Name))
+		}
+		if errs = append(errs, wrong...); len(wrong) == 0 {
+			names.Insert(v.Name)
+		}
 	}
 	return names, errs
 }
@@ -87,7 +92,11 @@ func validateHostPath(h *corev1.HostPathVolumeSource, at *field.Path) field.Erro
 	if slices.Contains(strings.Split(h.Path, "/"), "..") {
 		return field.ErrorList{field.Invalid(at.Child("path"), h.Path, "must not contain '..'")}
 	}
-	return nil
+	if h.Type == nil {
+		return nil
+	}
+	return supported(*h.Type, at.Child("type"), corev1.HostPathUnset, corev1.HostPathBlockDev, corev1.HostPathCharDev, corev1.HostPathDirectory,
+		corev1.HostPathDirectoryOrCreate, corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket)
 }
 
 func validateItems(items []corev1.KeyToPath, at *field.Path) field.ErrorList {

@@ -41,6 +41,7 @@ func (h *handlers) create(c *call) error {
 // createObject stores a new object, whose fields have their owners, for a client.
 func (h *handlers) createObject(c *call, obj api.Object, o writeOptions) error {
 	a := h.admission(c, admission.Create, obj, nil, o.dryRun)
+	a.Name = obj.GetName()
 	if err := admission.Admit(c.ctx(), a); err != nil {
 		return err
 	}

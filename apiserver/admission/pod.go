@@ -18,9 +18,10 @@ func newPod(a *Attributes) *corev1.Pod {
 // unreachableTolerance is for how many seconds a Pod stays bound to a node that is gone.
 const unreachableTolerance = 300
 
-// defaultTolerationSeconds lets Pods stay on a failing node for a while.
+// defaultTolerationSeconds lets Pods stay on a failing node for a while. An update that
+// leaves the tolerations out gets them back.
 func defaultTolerationSeconds(_ context.Context, a *Attributes) error {
-	if pod := newPod(a); pod != nil {
+	if pod, ok := a.Object.(*corev1.Pod); ok && a.Subresource == "" {
 		tolerate(pod, corev1.TaintNodeNotReady)
 		tolerate(pod, corev1.TaintNodeUnreachable)
 	}
