@@ -110,3 +110,40 @@ func FuzzGzip(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkList writes a list of 2,000 objects down, as it is and compressed: for the
+// first time, and with one object changed.
+func BenchmarkList(b *testing.B) {
+	f := whole(api.ByResource("", "configmaps").Storage(), jsonMedia)
+	items := mapVersions(2000)
+	write := func(b *testing.B, items []*store.Version, zip bool) {
+		pieces, err := f.list(items, metav1.ListMeta{ResourceVersion: "1"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if zip {
+			_ = writeGzip(io.Discard, pieces, f.runs(pieces, items))
+		}
+	}
+	b.Run("plain", func(b *testing.B) {
+		for b.Loop() {
+			write(b, items, false)
+		}
+	})
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			fresh := mapVersions(2000)
+			write(b, fresh, false)
+			b.StartTimer()
+			write(b, fresh, true)
+		}
+	})
+	b.Run("changed", func(b *testing.B) {
+		write(b, items, true)
+		for i := 0; b.Loop(); i++ {
+			items[i%2000] = mapVersion(i%2000, int64(3000+i))
+			write(b, items, true)
+		}
+	})
+}

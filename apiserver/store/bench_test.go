@@ -127,7 +127,7 @@ func BenchmarkList(b *testing.B) {
 // BenchmarkFanOut is the time from the end of a write until all watchers have it,
 // and, per event and watcher, what that costs (ns/delivery).
 func BenchmarkFanOut(b *testing.B) {
-	for _, n := range []int{50, 1000} {
+	for _, n := range []int{10, 50, 100, 1000} {
 		b.Run(fmt.Sprintf("watchers=%d", n), func(b *testing.B) {
 			_, c := offline()
 			var watchers, delivered sync.WaitGroup

@@ -60,6 +60,10 @@ type continueToken struct {
 	APIVersion string `json:"v"`
 	Revision   int64  `json:"rv"`    // of the first page; -1: any
 	Start      string `json:"start"` // the first key that is left
+
+	// Left is how many objects are left at the revision, 0 if that has to be counted. It
+	// saves every page from counting all that follow it.
+	Left int64 `json:"left,omitempty"`
 }
 
 const tokenVersion = "meta.k8s.io/v1"

@@ -86,6 +86,7 @@ func (c *Collection) nextPage(ctx context.Context, p page, token string) (*List,
 		snapshot, revision := c.snapshot()
 		return p.of(snapshot, revision), nil
 	}
+	p.left = t.Left
 	list, err := c.listAt(ctx, p, t.Revision)
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return nil, errOldContinue(t.Start)
@@ -131,6 +132,7 @@ type page struct {
 	start  string
 	match  func(api.Object) bool
 	limit  int64 // 0: all
+	left   int64 // objects from start on; 0: not known
 }
 
 // of cuts the page out of a state.
@@ -140,13 +142,19 @@ func (p page) of(s state, revision int64) *List {
 		list.Items = make([]*Version, 0, s.Len())
 	}
 	var last string
-	var left int64
+	var left, counted int64
+	if p.start == "" { // nobody has counted, and nobody needs to
+		p.left = int64(s.Len())
+	}
 	s.AscendGreaterOrEqual(item{key: p.start}, func(i item) bool {
 		switch {
 		case !strings.HasPrefix(i.key, p.prefix):
 			return false
 		case p.limit > 0 && int64(len(list.Items)) == p.limit:
-			left++
+			if left = p.left - p.limit; left > 0 {
+				return false
+			}
+			counted++
 			return p.match == nil // who selects is not told how many are left
 		case p.match == nil || p.match(i.version.Object):
 			list.Items = append(list.Items, i.version)
@@ -154,11 +162,12 @@ func (p page) of(s state, revision int64) *List {
 		}
 		return true
 	})
-	if left > 0 {
-		list.Continue = after(strings.TrimPrefix(last, p.prefix), revision).String()
+	if left = max(left, counted); left > 0 {
+		next := after(strings.TrimPrefix(last, p.prefix), revision)
 		if p.match == nil {
-			list.Remaining = &left
+			list.Remaining, next.Left = &left, left
 		}
+		list.Continue = next.String()
 	}
 	return list
 }

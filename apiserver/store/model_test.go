@@ -304,6 +304,9 @@ func TestPagesStayConsistent(t *testing.T) {
 			if err != nil || first.Remaining == nil || *first.Remaining != 7 {
 				t.Fatalf("%v, %v", first, err)
 			}
+			if all, err := c.List(ctx, ListOptions{Limit: 3}); err != nil || all.Remaining == nil || *all.Remaining != 17 {
+				t.Fatalf("of all namespaces: %v, %v", all, err)
+			}
 			for i := range 10 {
 				put(t, c, "default", fmt.Sprintf("o%d", i), "new")
 			}
