@@ -35,6 +35,7 @@ func validateContainers(spec *corev1.PodSpec, volumes sets.Set[string], at *fiel
 			errs = append(errs, forbidProbesAndHooks(c, at)...)
 		}
 	}
+	errs = append(errs, validateEphemeralContainers(spec, volumes, names, at.Child("ephemeralContainers"))...)
 	errs = append(errs, validateHostPortConflicts(spec.Containers, at.Child("containers"))...)
 	return append(errs, validateHostPortConflicts(spec.InitContainers, at.Child("initContainers"))...)
 }

@@ -36,6 +36,9 @@ func (h *handlers) subresource(c *call) (map[string]verb, bool) {
 		return map[string]verb{"update": (*handlers).update}, true
 	case core && c.kind.Resource == "pods" && c.subresource == "binding":
 		return map[string]verb{"create": (*handlers).bind}, true
+	case core && c.kind.Resource == "pods" && c.subresource == "ephemeralcontainers":
+		c.view = ephemeralView(c.resource)
+		return viewVerbs, true
 	case core && c.kind.Resource == "pods" && c.subresource == "eviction":
 		return map[string]verb{"create": (*handlers).evict}, true
 	case core && c.kind.Resource == "pods" && c.subresource == "log":

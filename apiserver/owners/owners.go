@@ -134,8 +134,17 @@ func (v View) resets() map[fieldpath.APIVersion]fieldpath.Filter {
 	if v.Kind.Status == nil {
 		return nil
 	}
+	all := func(f fieldpath.Filter) map[fieldpath.APIVersion]fieldpath.Filter {
+		filters := map[fieldpath.APIVersion]fieldpath.Filter{}
+		for _, version := range v.Kind.Versions {
+			filters[fieldpath.APIVersion(version.GroupVersion().String())] = f
+		}
+		return filters
+	}
 	var set *fieldpath.Set
 	switch v.Subresource {
+	case "ephemeralcontainers":
+		return all(fieldpath.NewIncludeMatcherFilter(fieldpath.MakePrefixMatcherOrDie("spec", "ephemeralContainers")))
 	case "", "finalize":
 		set = fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
 	case "status":
@@ -146,9 +155,5 @@ func (v View) resets() map[fieldpath.APIVersion]fieldpath.Filter {
 	default:
 		return nil
 	}
-	filters := map[fieldpath.APIVersion]fieldpath.Filter{}
-	for _, version := range v.Kind.Versions {
-		filters[fieldpath.APIVersion(version.GroupVersion().String())] = fieldpath.NewExcludeSetFilter(set)
-	}
-	return filters
+	return all(fieldpath.NewExcludeSetFilter(set))
 }
