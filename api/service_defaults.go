@@ -83,13 +83,15 @@ func dropUnneeded(s, old *corev1.Service) {
 		spec.ExternalTrafficPolicy = ""
 	}
 	if was.Type == corev1.ServiceTypeLoadBalancer && spec.Type != corev1.ServiceTypeLoadBalancer {
-		s.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 		if samePointer(spec.AllocateLoadBalancerNodePorts, was.AllocateLoadBalancerNodePorts) {
 			spec.AllocateLoadBalancerNodePorts = nil
 		}
 		if samePointer(spec.LoadBalancerClass, was.LoadBalancerClass) {
 			spec.LoadBalancerClass = nil
 		}
+	}
+	if spec.Type != corev1.ServiceTypeLoadBalancer { // whoever balanced takes its time to stop; nobody need see that
+		s.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	}
 }
 
