@@ -10,6 +10,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -67,9 +68,9 @@ func (c *cluster) issued(name string) *x509.Certificate {
 // TestNodeCertificates: what a node needs to join and to renew is approved and signed,
 // and nothing else.
 func TestNodeCertificates(t *testing.T) {
-	c := serve(t)
+	c := serve(t, "Node", "RBAC") // whose rules say who is approved
 	cfg := controller.Defaults()
-	cfg.Client, cfg.Log, cfg.SigningCA = c.config, c.log, c.ca
+	cfg.Client, cfg.Log, cfg.SigningCA = c.admin, c.log, c.ca
 	c.manage(cfg)
 	self := c.as(pki.Node("n1"))
 
@@ -85,14 +86,23 @@ func TestNodeCertificates(t *testing.T) {
 	c.issued("renews")
 
 	// These wait for a person. The last one proves that they were looked at before it.
-	c.ask(c.as(pki.Request{User: "jane"}), "of-a-user", certificatesv1.KubeAPIServerClientKubeletSignerName, clientUsages, pki.Node("n2"))
+	_, err := c.RbacV1().ClusterRoleBindings().Create(c.ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "jane"},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:node-bootstrapper"}, // may ask, no more
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "jane"}}}, metav1.CreateOptions{})
+	must(t, err)
+	jane := c.as(pki.Request{User: "jane"})
+	eventually(t, "jane may ask", func() error {
+		_, err := jane.CertificatesV1().CertificateSigningRequests().List(c.ctx, metav1.ListOptions{})
+		return err
+	})
+	c.ask(jane, "of-a-user", certificatesv1.KubeAPIServerClientKubeletSignerName, clientUsages, pki.Node("n2"))
 	c.ask(self, "any-client", certificatesv1.KubeAPIServerClientSignerName, clientUsages, pki.Request{User: "jane"})
 	serving := pki.Node("n1")
 	serving.DNS, serving.IPs = []string{"n1"}, []net.IP{net.IPv4(172, 30, 0, 11)}
 	c.ask(self, "serves", certificatesv1.KubeletServingSignerName, servingUsages, serving)
 	serving.IPs = []net.IP{net.IPv4(172, 30, 0, 2)}
 	c.ask(self, "serves-as-another", certificatesv1.KubeletServingSignerName, servingUsages, serving)
-	_, err := c.CoreV1().Nodes().Create(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{
+	_, err = c.CoreV1().Nodes().Create(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{
 		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.30.0.11"}}}}, metav1.CreateOptions{})
 	must(t, err)
 	if _, err := c.issued("serves").Verify(x509.VerifyOptions{Roots: c.ca.Pool(), DNSName: "172.30.0.11"}); err != nil {

@@ -53,8 +53,8 @@ func start(t *testing.T, change ...func(*controller.Config)) *cluster {
 	return c
 }
 
-// serve runs the API server alone.
-func serve(t *testing.T) *cluster {
+// serve runs the API server alone. modes are its authorization-mode.
+func serve(t *testing.T, modes ...string) *cluster {
 	t.Helper()
 	ca, err := pki.NewCA("kubernetes")
 	must(t, err)
@@ -72,12 +72,12 @@ func serve(t *testing.T) *cluster {
 	must(t, err)
 	server, err := apiserver.New(apiserver.Config{
 		Listeners:        []net.Listener{ln},
-		AdvertiseAddress: "172.30.0.2:6443",
-		Etcd:             etcd.Config{DataDir: t.TempDir(), UnsafeNoFsync: true},
-		CA:               ca,
-		Serving:          issue(pki.Request{User: "kube-apiserver", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}),
-		KubeletClient:    issue(pki.APIServerClient),
-		Log:              log,
+		AdvertiseAddress: "172.30.0.2:6443", AuthorizationMode: modes,
+		Etcd:          etcd.Config{DataDir: t.TempDir(), UnsafeNoFsync: true},
+		CA:            ca,
+		Serving:       issue(pki.Request{User: "kube-apiserver", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}),
+		KubeletClient: issue(pki.APIServerClient),
+		Log:           log,
 
 		DisableAdmissionPlugins: []string{"ServiceAccount"}, // most tests run one controller, not the one that makes accounts
 	})

@@ -15,7 +15,6 @@ package csrapproving
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -141,10 +140,6 @@ func (c *Controller) permitted(ctx context.Context, request *certificatesv1.Cert
 	}
 	review := &authorizationv1.SubjectAccessReview{Spec: spec}
 	answer, err := c.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
-	if apierrors.IsNotFound(err) { // the API server does not answer such questions yet
-		return r == nodeClient && slices.Contains(request.Spec.Groups, "system:bootstrappers") ||
-			r == selfNodeClient && slices.Contains(request.Spec.Groups, "system:nodes"), nil
-	}
 	if err != nil {
 		return false, err
 	}
