@@ -15,7 +15,6 @@ import (
 	"orrery.example.org/controller"
 	"orrery.example.org/dns"
 	"orrery.example.org/lab"
-	"orrery.example.org/lb"
 	"orrery.example.org/node"
 	"orrery.example.org/proxy"
 )
@@ -95,7 +94,6 @@ func TestShippedConfigs(t *testing.T) {
 		"controller.yaml": controllerConfig{Config: controller.Defaults()},
 		"proxy.yaml":      proxyConfig{Config: proxy.Defaults()},
 		"node.yaml":       nodeConfig{Config: node.Defaults()},
-		"lb.yaml":         lbConfig{Config: lb.Defaults()},
 		"dns.yaml":        dnsConfig{Config: dns.Defaults()},
 	} {
 		shipped, err := os.ReadFile(filepath.Join("..", "configs", file))

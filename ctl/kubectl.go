@@ -89,7 +89,7 @@ Start a lab with "ctl up", then look around: "ctl get nodes".`,
 	matchVersion.AddFlags(root.PersistentFlags())
 	f := cmdutil.NewFactory(matchVersion)
 
-	own := templates.CommandGroup{Message: "Lab Commands:", Commands: labCommands()}
+	own := templates.CommandGroup{Message: "Lab Commands:", Commands: labCommands(f)}
 	groups := append(templates.CommandGroups{own}, kubectlGroups(f, streams)...)
 	groups.Add(root)
 	others := []*cobra.Command{

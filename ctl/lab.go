@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"orrery.example.org/lab"
 )
 
 // labCommands are the verbs that kubectl does not have.
-func labCommands() []*cobra.Command {
-	return []*cobra.Command{newUpCommand(), newDownCommand(), newStatusCommand(), newOnCommand(), newKubeconfigCommand(), newServeCommand()}
+func labCommands(f cmdutil.Factory) []*cobra.Command {
+	return []*cobra.Command{newUpCommand(), newDownCommand(), newStatusCommand(), newOnCommand(), newTraceCommand(f), newKubeconfigCommand(), newServeCommand()}
 }
 
 // own wraps the body of one of our verbs, so that main prints its error as ours.

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -48,30 +44,11 @@ func newStatusCommand() *cobra.Command {
 
 func printStatus(out io.Writer, state lab.State, s lab.Status) error {
 	fmt.Fprintf(out, "Lab %q is running: process %d, up %v, %d MB resident\n", state.Name, s.PID, time.Since(s.Started).Round(time.Second), s.ResidentBytes>>20)
-	fmt.Fprintf(out, "API         %s\nKubeconfig  %s\nLog         %s\n\n", s.API, state.Kubeconfig(), state.LogFile())
+	fmt.Fprintf(out, "API         %s\nKubeconfig  %s\nLog         %s\nProxy mode  %s\n\n", s.API, state.Kubeconfig(), state.LogFile(), s.ProxyMode)
 	w := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
 	fmt.Fprintln(w, "PLACE\tADDRESS\tWHAT RUNS THERE")
 	for _, p := range s.Places {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, p.Address, p.Role)
 	}
-	if err := w.Flush(); err != nil || len(s.LoadBalancers) == 0 {
-		return err
-	}
-	fmt.Fprintln(w, "\nLOADBALANCER\tADDRESS\tPORT\tON THIS MACHINE\tGOES TO")
-	for _, b := range s.LoadBalancers {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", b.Service, b.Address, b.Port, cmp.Or(b.Localhost, "-"), goesTo(b))
-	}
 	return w.Flush()
-}
-
-// goesTo names the nodes that take connections, and says of the others why they do not.
-func goesTo(b lab.BalancerStatus) string {
-	text := strings.Join(b.Nodes, ", ")
-	if text == "" {
-		text = "no node"
-	}
-	for _, node := range slices.Sorted(maps.Keys(b.Excluded)) {
-		text += fmt.Sprintf("; not %s (%s)", node, b.Excluded[node])
-	}
-	return text
 }

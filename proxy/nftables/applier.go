@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -157,8 +158,21 @@ func (a *Applier) Intact(ctx context.Context) (bool, error) {
 }
 
 // Check compares the kernel with a snapshot and returns what differs: nothing, if it is
-// as it should be.
+// as it should be. While the kernel gives a large map more buckets, in the background, a
+// list of it may lack some of its elements; so what differs is looked at again.
 func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) {
+	const looks, pause = 5, 50 * time.Millisecond
+	for look := 1; ; look++ {
+		differences, err := a.compare(ctx, s)
+		if err != nil || len(differences) == 0 || look == looks {
+			return differences, err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// compare is one look at the kernel.
+func (a *Applier) compare(ctx context.Context, s plan.Snapshot) ([]string, error) {
 	k, err := a.connect(ctx)
 	if err != nil {
 		return nil, err

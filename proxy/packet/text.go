@@ -11,19 +11,25 @@ func (r Result) Text(all bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", &r.Packet)
 	for i := range r.Outcomes {
-		o := &r.Outcomes[i]
-		fmt.Fprintf(&b, "\n%s\n", o)
-		hook := Hook(255)
-		for _, s := range o.Steps() {
-			if !all && !s.Matched() {
-				continue
-			}
-			if s.Hook != hook {
-				hook = s.Hook
-				fmt.Fprintf(&b, "  %s\n", hook)
-			}
-			s.appendTo(&b)
+		b.WriteString("\n" + r.Outcomes[i].Text(all))
+	}
+	return b.String()
+}
+
+// Text tells an outcome and the way to it.
+func (o *Outcome) Text(all bool) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", o)
+	hook := Hook(255)
+	for _, s := range o.Steps() {
+		if !all && !s.Matched() {
+			continue
 		}
+		if s.Hook != hook {
+			hook = s.Hook
+			fmt.Fprintf(&b, "  %s\n", hook)
+		}
+		s.appendTo(&b)
 	}
 	return b.String()
 }

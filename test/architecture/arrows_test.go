@@ -32,11 +32,10 @@ var arrows = map[string][]string{
 	"node":            {"api", "host", "pki"},
 	"proxy":           {"api", "host", "pki"},
 	"proxy/plan":      {},
+	"proxy/trace":     {"proxy/plan", "proxy/packet", "proxy/iptables", "proxy/nftables"},
 	"dns":             {"api", "host", "pki"},
-	"lb":              {"api", "host", "pki"},
-	"lb/plan":         {},
-	"lab":             {"api", "host", "pki", "apiserver", "controller", "node", "proxy", "dns", "lb"},
-	"ctl":             {"api", "host", "pki", "apiserver", "controller", "node", "proxy", "dns", "lb", "lab"},
+	"lab":             {"api", "host", "pki", "apiserver", "controller", "node", "proxy", "dns"},
+	"ctl":             {"api", "host", "pki", "apiserver", "controller", "node", "proxy", "dns", "lab"},
 }
 
 // foreign says which folders alone may import a package of others.
