@@ -15,6 +15,7 @@ import (
 	"orrery.example.org/controller"
 	"orrery.example.org/dns"
 	"orrery.example.org/lab"
+	"orrery.example.org/lb"
 	"orrery.example.org/node"
 	"orrery.example.org/proxy"
 )
@@ -94,6 +95,7 @@ func TestShippedConfigs(t *testing.T) {
 		"controller.yaml": controllerConfig{Config: controller.Defaults()},
 		"proxy.yaml":      proxyConfig{Config: proxy.Defaults()},
 		"node.yaml":       nodeConfig{Config: node.Defaults()},
+		"lb.yaml":         lbConfig{Config: lb.Defaults()},
 		"dns.yaml":        dnsConfig{Config: dns.Defaults()},
 	} {
 		shipped, err := os.ReadFile(filepath.Join("..", "configs", file))

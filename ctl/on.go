@@ -17,8 +17,8 @@ func newOnCommand() *cobra.Command {
 		Use:   "on PLACE -- COMMAND [ARGS...]",
 		Short: "Run a program of this machine at a place in the lab",
 		Long: `Run a program of this machine in the network of a place in the lab: a node (node1),
-control-plane, outside (a machine that is not in the cluster), switch (the wiring
-between them) or a Pod (pod/NAME or pod/NAMESPACE/NAME). KUBECONFIG names a file
+control-plane, loadbalancer, outside (a machine that is not in the cluster), switch (the
+wiring between them) or a Pod (pod/NAME or pod/NAMESPACE/NAME). KUBECONFIG names a file
 whose address works there.`,
 		Example: `  # The rules that the service proxy wrote on node1
   ctl on node1 -- iptables-save -t nat

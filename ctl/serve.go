@@ -15,6 +15,7 @@ import (
 	"orrery.example.org/controller"
 	"orrery.example.org/dns"
 	"orrery.example.org/lab"
+	"orrery.example.org/lb"
 	"orrery.example.org/proxy"
 )
 
@@ -34,7 +35,7 @@ that --config names, then defaults; configs/ has one commented file per componen
 		Args: cobra.NoArgs,
 		Run:  func(cmd *cobra.Command, _ []string) { _ = cmd.Help() },
 	}
-	cmd.AddCommand(newServeAPIServerCommand(), serveController(), serveNode(), serveProxy(), serveDNS())
+	cmd.AddCommand(newServeAPIServerCommand(), serveController(), serveNode(), serveProxy(), serveDNS(), serveLB())
 	return cmd
 }
 
@@ -150,5 +151,27 @@ func serveDNS() *cobra.Command {
 				return nil, err
 			}
 			return server.Run, nil
+		})
+}
+
+// lbConfig is the file of ctl serve lb.
+type lbConfig struct {
+	lb.Config     `mapstructure:",squash"`
+	ClusterAccess `mapstructure:",squash"`
+}
+
+func serveLB() *cobra.Command {
+	return component("lb", "The load balancer in front of the nodes, on this machine", lbConfig{Config: lb.Defaults()},
+		func(c lbConfig, log *slog.Logger) (func(context.Context) error, error) {
+			var err error
+			if c.Config.Client, err = c.client(); err != nil {
+				return nil, err
+			}
+			c.Log = log
+			balancer, err := lb.New(c.Config)
+			if err != nil {
+				return nil, err
+			}
+			return balancer.Run, nil
 		})
 }

@@ -98,7 +98,7 @@ func (c *apiServerConfig) servingRequest(advertise netip.Addr) (pki.Request, err
 
 func (c *apiServerConfig) writeKubeconfigs() error {
 	clients := map[string]pki.Request{
-		"admin": pki.Admin, "controller": pki.ControllerManager, "proxy": pki.KubeProxy,
+		"admin": pki.Admin, "controller": pki.ControllerManager, "proxy": pki.KubeProxy, "lb": pki.LoadBalancer,
 		"dns": pki.ServiceAccount("kube-system", "coredns"),
 	}
 	for _, n := range c.Nodes {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -50,5 +54,24 @@ func printStatus(out io.Writer, state lab.State, s lab.Status) error {
 	for _, p := range s.Places {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, p.Address, p.Role)
 	}
+	if err := w.Flush(); err != nil || len(s.LoadBalancers) == 0 {
+		return err
+	}
+	fmt.Fprintln(w, "\nLOADBALANCER\tADDRESS\tPORT\tON THIS MACHINE\tGOES TO")
+	for _, b := range s.LoadBalancers {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", b.Service, b.Address, b.Port, cmp.Or(b.Localhost, "-"), goesTo(b))
+	}
 	return w.Flush()
+}
+
+// goesTo names the nodes that take connections, and says of the others why they do not.
+func goesTo(b lab.BalancerStatus) string {
+	text := strings.Join(b.Nodes, ", ")
+	if text == "" {
+		text = "no node"
+	}
+	for _, node := range slices.Sorted(maps.Keys(b.Excluded)) {
+		text += fmt.Sprintf("; not %s (%s)", node, b.Excluded[node])
+	}
+	return text
 }

@@ -35,8 +35,8 @@ func (c *cluster) furnish(ctx context.Context) error {
 		return fmt.Errorf("create the cluster DNS: %w", err)
 	}
 	c.workers.run("mirror Pods", c.keepMirrorPods)
-	c.workers.run("NodePorts on this machine", c.forwardNodePorts)
 	c.workers.run("routes to Pods", c.routeToPods)
+	c.workers.run("NodePorts and load balancers on this machine", c.ports.run)
 	return nil
 }
 

@@ -14,7 +14,6 @@ import (
 
 	"orrery.example.org/host"
 	"orrery.example.org/pki"
-	"orrery.example.org/proxy"
 )
 
 // The three networks, beside the node network in fabric.go.
@@ -68,20 +67,17 @@ func (c *cluster) logger(component string) *slog.Logger {
 }
 
 // checkPrograms looks for what the lab runs, so that a missing one is named at once.
-func checkPrograms(proxyMode string) error {
-	type program struct{ name, pkg string }
-	needed := []program{{"iptables", "iptables"}, {"iptables-restore", "iptables"}, {"iptables-save", "iptables"}}
-	if proxyMode == proxy.ModeNFTables {
-		needed = append(needed, program{"nft", "nftables"})
-	}
+func checkPrograms() error {
 	var missing []string
-	for _, p := range needed {
+	for _, p := range []struct{ name, pkg string }{
+		{"iptables", "iptables"}, {"iptables-restore", "iptables"}, {"iptables-save", "iptables"}, {"nft", "nftables"},
+	} {
 		if _, err := host.LookPath(p.name); err != nil {
 			missing = append(missing, fmt.Sprintf("%s (Debian's package %s)", p.name, p.pkg))
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("the nodes need programs that are not installed: %s", strings.Join(missing, ", "))
+		return fmt.Errorf("the lab needs programs that are not installed: %s", strings.Join(missing, ", "))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"orrery.example.org/apiserver"
 	"orrery.example.org/controller"
 	"orrery.example.org/host"
+	"orrery.example.org/lb"
 	"orrery.example.org/node"
 	"orrery.example.org/pki"
 	"orrery.example.org/proxy"
@@ -30,13 +31,16 @@ type cluster struct {
 	workers *group // all who talk to it
 	agents  []*node.Node
 	proxies []*proxy.Proxy
+	lb      *lb.Balancer
+	ports   *hostPorts
 }
 
 // boot is the order in which a cluster comes to life. Each line may rely on the
 // lines above it, and only on those.
 func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(name, detail string)) (c *cluster, err error) {
 	c = &cluster{config: l.config, core: newGroup(fail), workers: newGroup(fail)}
-	if err := checkPrograms(c.config.ProxyMode); err != nil {
+	c.ports = newHostPorts(c)
+	if err := checkPrograms(); err != nil {
 		return c, err
 	}
 	if c.ca, err = pki.LoadOrCreateCA(c.path("pki"), "orrery-ca"); err != nil {
@@ -62,6 +66,9 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 			return c, err
 		}
 	}
+	if err := c.startBalancer(); err != nil {
+		return c, err
+	}
 	if err := c.furnish(ctx); err != nil {
 		return c, err
 	}
@@ -78,6 +85,9 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 		if err := await(ctx, p.Ready(), "the service proxies to write their rules"); err != nil {
 			return c, err
 		}
+	}
+	if err := await(ctx, c.lb.Ready(), "the load balancer to be ready"); err != nil {
+		return c, err
 	}
 	if err := c.awaitKubernetesService(ctx); err != nil {
 		return c, err
@@ -240,5 +250,22 @@ func (c *cluster) startNode(i int) error {
 	}
 	c.proxies = append(c.proxies, p)
 	c.workers.run("service proxy of "+name, p.Run)
+	return nil
+}
+
+// startBalancer starts the load balancer on a machine of its own.
+func (c *cluster) startBalancer() error {
+	place := c.fabric.hosts[balancer]
+	cfg := lb.Defaults()
+	var err error
+	if cfg.Client, err = c.client(place, pki.LoadBalancer); err != nil {
+		return err
+	}
+	cfg.Host, cfg.Pool = place, []string{balancerPool.String()}
+	cfg.Log = c.logger("lb")
+	if c.lb, err = lb.New(cfg); err != nil {
+		return err
+	}
+	c.workers.run("load balancer", c.lb.Run)
 	return nil
 }

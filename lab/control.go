@@ -29,6 +29,19 @@ type Status struct {
 	ProxyMode     string        `json:"proxyMode"`
 	ResidentBytes int64         `json:"residentBytes"`
 	Places        []PlaceStatus `json:"places"`
+
+	LoadBalancers []BalancerStatus `json:"loadBalancers,omitempty"`
+}
+
+// BalancerStatus is one port of a LoadBalancer Service.
+type BalancerStatus struct {
+	Service   string `json:"service"`
+	Address   string `json:"address"`
+	Port      string `json:"port"`
+	Localhost string `json:"localhost,omitempty"` // where this machine reaches it
+	// Nodes take its connections; for the others Excluded says why they do not.
+	Nodes    []string          `json:"nodes"`
+	Excluded map[string]string `json:"excluded,omitempty"`
 }
 
 // Outside is the name of the machine that is not in the cluster.
@@ -106,11 +119,33 @@ func (l *Lab) status(c *cluster) Status {
 	pid, _ := c.config.State.Running()
 	s := Status{Name: c.config.State.Name, PID: pid, Started: l.started, API: c.url, ProxyMode: c.config.ProxyMode, ResidentBytes: residentBytes()}
 	s.Places = append(s.Places, PlaceStatus{controlPlane, controlPlaneAddress.String(), "etcd, API server, controllers, scheduler"})
+	s.Places = append(s.Places, PlaceStatus{balancer, balancerAddress.String(), "load balancer, for " + balancerPool.String()})
 	for i := range c.config.Nodes {
 		s.Places = append(s.Places, PlaceStatus{nodeName(i + 1), nodeAddress(i + 1).String(), "agent, service proxy, Pods"})
 	}
 	s.Places = append(s.Places, PlaceStatus{outside, outsideAddress.String(), "a machine that is not in the cluster"})
+	s.LoadBalancers = c.balancers()
 	return s
+}
+
+// balancers lists what the load balancer serves.
+func (c *cluster) balancers() []BalancerStatus {
+	var all []BalancerStatus
+	for _, svc := range c.lb.Services() {
+		nodes, excluded := []string{}, map[string]string{}
+		for _, u := range svc.Uses {
+			if u.Takes {
+				nodes = append(nodes, u.Node)
+			} else {
+				excluded[u.Node] = u.Why
+			}
+		}
+		for _, f := range svc.Ports {
+			key := servicePort{svc.Name, f.Protocol, int32(f.Port)}
+			all = append(all, BalancerStatus{svc.Name.String(), svc.Addr.String(), portText(key), c.ports.at(key), nodes, excluded})
+		}
+	}
+	return all
 }
 
 // place finds a machine of the lab or a Pod: NAME, pod/NAME or pod/NAMESPACE/NAME.
@@ -136,7 +171,7 @@ func (c *cluster) place(name string) (Place, error) {
 		}
 	}
 	if h == nil {
-		return Place{}, fmt.Errorf("no place %q: there are %s, %s, %s to %s, switch and pod/NAME", name, controlPlane, outside, nodeName(1), nodeName(c.config.Nodes))
+		return Place{}, fmt.Errorf("no place %q: there are %s, %s, %s, %s to %s, switch and pod/NAME", name, controlPlane, balancer, outside, nodeName(1), nodeName(c.config.Nodes))
 	}
 	p := Place{User: self + "/ns/user", Mount: self + "/ns/mnt", Net: fmt.Sprintf("%s/fd/%d", self, h.NetNS().Fd())}
 	if h.MountNS() != nil {

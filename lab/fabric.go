@@ -15,18 +15,21 @@ import (
 // interface, eth0, on the same bridge. The bridge has a namespace to itself, so
 // that the machine underneath gets no interface, route or rule.
 //
-//	control-plane      node1          node2          outside
-//	172.30.0.2         172.30.0.11    172.30.0.12    172.30.0.200
-//	    └──────────────────┴── switch ────┴──────────────┘
+//	control-plane   loadbalancer   node1         node2         outside
+//	172.30.0.2      172.30.0.3     172.30.0.11   172.30.0.12   172.30.0.200
+//	    └───────────────┴─────── switch ──┴─────────────┴────────────┘
 //
 // The switch is everybody's default gateway too, at .1. It has no way on, so it says
 // at once that a network is unreachable. Without a default route a node could not
 // even begin to send to a ClusterIP: the kernel looks for a route before the proxy's
-// rules change the destination.
+// rules change the destination. One way it knows beyond its own network: the addresses
+// of load balancers are behind the machine loadbalancer.
 var (
 	gatewayAddress      = netip.MustParseAddr("172.30.0.1")
 	nodeNetwork         = netip.MustParsePrefix("172.30.0.0/24")
 	controlPlaneAddress = netip.MustParseAddr("172.30.0.2")
+	balancerAddress     = netip.MustParseAddr("172.30.0.3")
+	balancerPool        = netip.MustParsePrefix("172.30.100.0/24")
 	firstNodeAddress    = netip.MustParseAddr("172.30.0.11")
 	outsideAddress      = netip.MustParseAddr("172.30.0.200")
 )
@@ -37,6 +40,7 @@ const maxNodes = 180
 // The places of the lab that are not nodes.
 const (
 	controlPlane = "control-plane"
+	balancer     = "loadbalancer"
 	outside      = "outside"
 )
 
@@ -56,7 +60,7 @@ type fabric struct {
 	hosts  map[string]*host.Host
 }
 
-// newFabric makes the switch, and control-plane, outside and the nodes on it.
+// newFabric makes the switch, and the machines on it.
 func newFabric(nodes int) (_ *fabric, err error) {
 	f := &fabric{hosts: map[string]*host.Host{}}
 	defer func() {
@@ -78,7 +82,7 @@ func newFabric(nodes int) (_ *fabric, err error) {
 	if err := f.configureSwitch(); err != nil {
 		return nil, fmt.Errorf("configure the switch: %w", err)
 	}
-	machines := map[string]netip.Addr{controlPlane: controlPlaneAddress, outside: outsideAddress}
+	machines := map[string]netip.Addr{controlPlane: controlPlaneAddress, balancer: balancerAddress, outside: outsideAddress}
 	for i := 1; i <= nodes; i++ {
 		machines[nodeName(i)] = nodeAddress(i)
 	}
@@ -131,12 +135,26 @@ func (f *fabric) attach(name string, addr netip.Addr) error {
 }
 
 // configureSwitch makes the bridge the gateway. Only a router reports that it has no
-// route; a host would drop the packet in silence.
+// route; a host would drop the packet in silence. Who sends to a load balancer's address
+// is not told of the shorter way past the gateway, so that all packets take the same one.
 func (f *fabric) configureSwitch() error {
-	if err := setSysctl(f.wire, "net/ipv4/ip_forward", "1"); err != nil {
+	for name, value := range map[string]string{"ip_forward": "1", "conf/all/send_redirects": "0", "conf/switch/send_redirects": "0"} {
+		if err := setSysctl(f.wire, "net/ipv4/"+name, value); err != nil {
+			return err
+		}
+	}
+	if err := configure(f.wire, "switch", gatewayAddress); err != nil {
 		return err
 	}
-	return configure(f.wire, "switch", gatewayAddress)
+	links, err := f.wire.Links()
+	if err != nil {
+		return err
+	}
+	pool := &net.IPNet{IP: balancerPool.Addr().AsSlice(), Mask: net.CIDRMask(balancerPool.Bits(), 32)}
+	if err := links.RouteAdd(&netlink.Route{Dst: pool, Gw: balancerAddress.AsSlice()}); err != nil {
+		return fmt.Errorf("add the route to the load balancer: %w", err)
+	}
+	return nil
 }
 
 func setSysctl(h *host.Host, name, value string) error {

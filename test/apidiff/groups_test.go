@@ -9,4 +9,8 @@ var groups = []group{
 	{"lists", lists},
 	{"paths", paths},
 	{"identity", identity},
+	{"fields", fields},
+	{"fields-of-service", fieldsOfService},
+	{"fields-of-pod", fieldsOfPod},
+	{"fields-of-workloads", fieldsOfWorkloads},
 }

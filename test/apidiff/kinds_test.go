@@ -39,7 +39,7 @@ spec: {finalizers: [kubernetes]}`),
 	mutations("@endpoints", `
 metadata: {name: e}
 subsets:
-- addresses: [{ip: 10.1.2.3, hostname: h, nodeName: n, targetRef: {kind: Pod, name: p, namespace: x}}]
+- addresses: [{ip: 10.1.2.3, hostname: h, nodeName: node1, targetRef: {kind: Pod, name: p, namespace: x}}]
   notReadyAddresses: [{ip: 10.1.2.4}]
   ports: [{name: http, port: 80, protocol: TCP, appProtocol: http}]`),
 	mutations("@discovery.k8s.io/v1/endpointslices", `
@@ -49,7 +49,7 @@ endpoints:
 - addresses: [10.1.2.3]
   conditions: {ready: true, serving: true, terminating: false}
   hostname: h
-  nodeName: n
+  nodeName: node1
   zone: z
   hints: {forZones: [{name: z}]}
   targetRef: {kind: Pod, name: p}

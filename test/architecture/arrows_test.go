@@ -34,8 +34,10 @@ var arrows = map[string][]string{
 	"proxy/plan":      {},
 	"proxy/trace":     {"proxy/plan", "proxy/packet", "proxy/iptables", "proxy/nftables"},
 	"dns":             {"api", "host", "pki"},
-	"lab":             {"api", "host", "pki", "apiserver", "controller", "node", "proxy", "dns"},
-	"ctl":             {"api", "host", "pki", "apiserver", "controller", "node", "proxy", "dns", "lab"},
+	"lb":              {"api", "host", "pki"},
+	"lb/plan":         {},
+	"lab":             {"api", "host", "pki", "apiserver", "controller", "node", "proxy", "dns", "lb"},
+	"ctl":             {"api", "host", "pki", "apiserver", "controller", "node", "proxy", "dns", "lb", "lab"},
 }
 
 // foreign says which folders alone may import a package of others.
