@@ -10,8 +10,8 @@
 // kept as bytes: the model behind it is ten times their size. One builder makes an
 // OpenAPI v2 model; kube-openapi converts it to v3.
 //
-// Left out: the values of enumerations (constants that reflection cannot see), the
-// documents of discovery's and other paths without kinds, security definitions.
+// Left out: the documents of discovery's and other paths without kinds, and the deprecated
+// paths of watches.
 package openapi
 
 import (
@@ -88,5 +88,9 @@ func build(kinds []*api.Kind, version string, v3 bool, gvs ...schema.GroupVersio
 		Info:        &spec.Info{InfoProps: spec.InfoProps{Title: "Kubernetes", Version: version}},
 		Paths:       &spec.Paths{Paths: items},
 		Definitions: d.schemas,
+		SecurityDefinitions: spec.SecurityDefinitions{"BearerToken": &spec.SecurityScheme{SecuritySchemeProps: spec.SecuritySchemeProps{
+			Description: "Bearer Token authentication", Type: "apiKey", Name: "authorization", In: "header",
+		}}},
+		Security: []map[string][]string{{"BearerToken": {}}},
 	}}, nil
 }

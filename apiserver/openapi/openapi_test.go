@@ -79,10 +79,10 @@ func TestSchemas(t *testing.T) {
 	}{
 		{"required field", v2.Definitions["io.k8s.api.core.v1.ContainerPort"], `{"type": "object", "required": ["containerPort"], "properties": {
 			"containerPort": {"type": "integer", "format": "int32"}, "hostIP": {"type": "string"},
-			"hostPort": {"type": "integer", "format": "int32"}, "name": {"type": "string"}, "protocol": {"type": "string"}}}`},
+			"hostPort": {"type": "integer", "format": "int32"}, "name": {"type": "string"}, "protocol": {"type": "string", "enum": ["SCTP", "TCP", "UDP"]}}}`},
 		{"defaults are v3's", v3.Components.Schemas["io.k8s.api.core.v1.ContainerPort"], `{"type": "object", "required": ["containerPort"], "properties": {
 			"containerPort": {"type": "integer", "format": "int32", "default": 0}, "hostIP": {"type": "string"},
-			"hostPort": {"type": "integer", "format": "int32"}, "name": {"type": "string"}, "protocol": {"type": "string", "default": "TCP"}}}`},
+			"hostPort": {"type": "integer", "format": "int32"}, "name": {"type": "string"}, "protocol": {"type": "string", "default": "TCP", "enum": ["SCTP", "TCP", "UDP"]}}}`},
 		{"kind", v3.Components.Schemas["io.k8s.api.core.v1.Service"], `{"type": "object", "properties": {
 			"apiVersion": {"type": "string"}, "kind": {"type": "string"},
 			"metadata": {"default": {}, "allOf": [{"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}]},

@@ -58,7 +58,9 @@ func (d *definitions) of(t reflect.Type) spec.Schema {
 func scalar(t reflect.Type) spec.Schema {
 	switch t.Kind() {
 	case reflect.String:
-		return *spec.StringProperty()
+		s := *spec.StringProperty()
+		enumeration(t, &s)
+		return s
 	case reflect.Bool:
 		return *spec.BooleanProperty()
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Uint8, reflect.Uint16:
