@@ -1,6 +1,6 @@
 package api
 
-// Table lists every kind the cluster knows, in the order discovery shows them.
+// Table lists every kind the cluster knows. Discovery shows them sorted, as upstream does.
 // Adding a kind is one file and one row here.
 var Table = []*Kind{
 	bindings,

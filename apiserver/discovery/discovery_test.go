@@ -136,12 +136,12 @@ func TestResourceRows(t *testing.T) {
 		got = append(got, r.Name+" "+r.Kind+" "+r.StorageVersionHash)
 	}
 	want := []string{
-		"pods Pod xPOwRZ+Yhw8=", // the hash every Kubernetes cluster shows
+		"events Event r2yiGXH7wu8=", // the hashes every Kubernetes cluster shows
+		"nodes Node XwShjMxG9Fs=",
+		"pods Pod xPOwRZ+Yhw8=",
 		"pods/binding Binding ",
 		"pods/log Pod ",
 		"pods/status Pod ",
-		"events Event r2yiGXH7wu8=",
-		"nodes Node XwShjMxG9Fs=",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
@@ -152,7 +152,7 @@ func TestResourceRows(t *testing.T) {
 			names = append(names, v.path())
 		}
 	}
-	wantPaths := []string{"/api/v1", "/apis/events.k8s.io/v1", "/apis/apps/v1", "/apis/apps/v1beta1", "/apis/authentication.k8s.io/v1"}
+	wantPaths := []string{"/api/v1", "/apis/apps/v1", "/apis/apps/v1beta1", "/apis/events.k8s.io/v1", "/apis/authentication.k8s.io/v1"}
 	if diff := cmp.Diff(wantPaths, names); diff != "" {
 		t.Errorf("group versions (-want +got):\n%s", diff)
 	}
@@ -196,7 +196,7 @@ func TestClientsAgree(t *testing.T) {
 }
 
 func TestScale(t *testing.T) {
-	row := apiResourceList(byGroup(sample)[2].versions[0]).APIResources[1]
+	row := apiResourceList(byGroup(sample)[1].versions[0]).APIResources[1]
 	want := metav1.APIResource{
 		Name: "deployments/scale", Namespaced: true, Group: autoscalingv1.GroupName, Version: "v1", Kind: "Scale",
 		Verbs: []string{"get", "patch", "update"},

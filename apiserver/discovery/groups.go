@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"slices"
+	"strings"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,7 +17,7 @@ type group struct {
 	versions []groupVersion
 }
 
-// groupVersion holds the kinds that are served under it, in the table's order.
+// groupVersion holds the kinds that are served under it, by name.
 type groupVersion struct {
 	schema.GroupVersion
 	kinds []*api.Kind
@@ -30,8 +31,22 @@ func (v groupVersion) path() string {
 	return "/apis/" + v.Group + "/" + v.Version
 }
 
-// byGroup sorts kinds into groups, which keep the table's order: where two groups
-// have a resource of one name (events), kubectl means the group it sees first.
+// groupOrder is upstream's, of the groups that it has (the priorities of its APIServices).
+// It matters: where two groups have a resource of one name (events), kubectl means the
+// group it sees first.
+var groupOrder = []string{"", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch",
+	"certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io", "admissionregistration.k8s.io",
+	"apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io"}
+
+// rank is the place of a group; those nobody knows come last, in the table's order.
+func rank(group string) int {
+	if i := slices.Index(groupOrder, group); i >= 0 {
+		return i
+	}
+	return len(groupOrder)
+}
+
+// byGroup sorts kinds into groups, and by name in these.
 func byGroup(kinds []*api.Kind) []group {
 	var groups []group
 	for _, k := range kinds {
@@ -47,7 +62,11 @@ func byGroup(kinds []*api.Kind) []group {
 		slices.SortStableFunc(g.versions, func(a, b groupVersion) int {
 			return version.CompareKubeAwareVersionStrings(b.Version, a.Version) // v1, v1beta1, v1alpha1
 		})
+		for _, v := range g.versions {
+			slices.SortStableFunc(v.kinds, func(a, b *api.Kind) int { return strings.Compare(a.Resource, b.Resource) })
+		}
 	}
+	slices.SortStableFunc(groups, func(a, b group) int { return rank(a.name) - rank(b.name) })
 	return groups
 }
 

@@ -75,6 +75,8 @@ var enums = map[string][]string{
 	"core.v1.URIScheme":                               {"HTTP", "HTTPS"},
 	"core.v1.UnsatisfiableConstraintAction":           {"DoNotSchedule", "ScheduleAnyway"},
 	"core.v1.VolumeHealthStatusType":                  {"DataLoss", "Degraded", "Inaccessible"},
+	"discovery.v1.AddressType":                        {"FQDN", "IPv4", "IPv6"},
+	"networking.v1.PathType":                          {"Exact", "ImplementationSpecific", "Prefix"},
 	"networking.v1.PolicyType":                        {"Egress", "Ingress"},
 	"policy.v1.UnhealthyPodEvictionPolicyType":        {"AlwaysAllow", "IfHealthyBudget"},
 	"storage.v1.StorageHealthStatusType":              {"StorageDegraded", "StorageUnreachable"},

@@ -27,6 +27,7 @@ var enumMarker = regexp.MustCompile(`(?m)^//\s*\+enum$`)
 // enumsOfSources finds the types marked as enumerations and the constants of each.
 func enumsOfSources(t *testing.T) map[string][]string {
 	found := map[string][]string{}
+	known := map[string]string{} // the constants of core/v1, which others refer to
 	for _, group := range []string{"core", "apps", "authentication", "authorization", "autoscaling", "batch", "certificates", "coordination",
 		"discovery", "events", "networking", "policy", "rbac", "scheduling", "storage"} {
 		dir := filepath.Join(moduleDir(t, "k8s.io/api"), group, "v1")
@@ -45,7 +46,7 @@ func enumsOfSources(t *testing.T) map[string][]string {
 			}
 			for _, d := range syntax.Decls {
 				if d, ok := d.(*ast.GenDecl); ok {
-					readEnums(d, marked, values)
+					readEnums(d, marked, values, known)
 				}
 			}
 		}
@@ -60,7 +61,7 @@ func enumsOfSources(t *testing.T) map[string][]string {
 	return found
 }
 
-func readEnums(d *ast.GenDecl, marked map[string]bool, values map[string][]string) {
+func readEnums(d *ast.GenDecl, marked map[string]bool, values map[string][]string, known map[string]string) {
 	for _, s := range d.Specs {
 		switch s := s.(type) {
 		case *ast.TypeSpec:
@@ -70,16 +71,39 @@ func readEnums(d *ast.GenDecl, marked map[string]bool, values map[string][]strin
 				}
 			}
 		case *ast.ValueSpec:
-			name, ok := s.Type.(*ast.Ident)
-			if !ok || d.Tok != token.CONST {
+			if d.Tok != token.CONST {
 				continue
 			}
-			for _, v := range s.Values {
-				if text, ok := v.(*ast.BasicLit); ok && text.Kind == token.STRING {
-					value, _ := strconv.Unquote(text.Value)
-					values[name.Name] = append(values[name.Name], value)
+			for i, v := range s.Values {
+				kind, value := constant(s.Type, v, known)
+				if kind != "" {
+					values[kind] = append(values[kind], value)
+					known[s.Names[i].Name] = value
 				}
 			}
 		}
 	}
+}
+
+// constant reads `Type = "value"`, `= Type("value")` and `= Type(v1.Name)`.
+func constant(declared, v ast.Expr, known map[string]string) (kind, value string) {
+	if call, ok := v.(*ast.CallExpr); ok && len(call.Args) == 1 {
+		declared, v = call.Fun, call.Args[0]
+	}
+	name, ok := declared.(*ast.Ident)
+	if !ok {
+		return "", ""
+	}
+	switch v := v.(type) {
+	case *ast.BasicLit:
+		value, err := strconv.Unquote(v.Value)
+		if v.Kind == token.STRING && err == nil {
+			return name.Name, value
+		}
+	case *ast.SelectorExpr:
+		if value, ok := known[v.Sel.Name]; ok {
+			return name.Name, value
+		}
+	}
+	return "", ""
 }
