@@ -23,21 +23,26 @@ func (h *handlers) update(c *call) error {
 	if err := c.addressed(body); err != nil {
 		return err
 	}
-	v, err := h.modify(c, o.dryRun, func(old api.Object) (api.Object, error) {
-		copied := body.DeepCopyObject().(api.Object) // it will be changed, and maybe again
-		return h.own(c, copied, old, o.manager)
-	})
-	if apierrors.IsNotFound(err) && c.kind.CreateOnUpdate && c.subresource == "" {
-		return h.createInstead(c, body, o)
+	for {
+		v, err := h.modify(c, o.dryRun, func(old api.Object) (api.Object, error) {
+			copied := body.DeepCopyObject().(api.Object) // it will be changed, and maybe again
+			return h.own(c, copied, old, o.manager)
+		})
+		switch {
+		case err == nil:
+			return c.respond(http.StatusOK, v)
+		case !apierrors.IsNotFound(err) || !c.kind.CreateOnUpdate || c.subresource != "":
+			return err
+		}
+		err = h.createInstead(c, body.DeepCopyObject().(api.Object), o)
+		if !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		// Somebody else created it just now: update that.
 	}
-	if err != nil {
-		return err
-	}
-	return c.respond(http.StatusOK, v)
 }
 
-// createInstead makes the object that an update didn't find. If it has come to be
-// meanwhile the client is told so, and may try again.
+// createInstead makes the object that an update didn't find.
 func (h *handlers) createInstead(c *call, body api.Object, o writeOptions) error {
 	if uid := body.GetUID(); uid != "" { // it speaks of one that was there and is gone
 		return apierrors.NewConflict(c.kind.GroupResource(), c.name,
