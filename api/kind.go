@@ -10,6 +10,13 @@
 // (lifecycle.go), error lists and table cells. Left out: what needs the cluster's state
 // (allocation, quotas, deletion) is the API server's; so are names, uids and times.
 //
+// To add a kind, write a file with one variable, define(Kind{…}, Rules[T]{…}), beside
+// the others, and add it to the Table. Everything else follows from the row: paths,
+// verbs, watches, discovery, OpenAPI, kubectl's tables, apply, storage, the garbage
+// collector's watches. configmap.go is a small one, poddisruptionbudget.go one with a
+// spec and a status. Only a subresource of its own (pods/eviction) or a rule that needs
+// the cluster's state (admission) touches apiserver/.
+//
 // Kubernetes: upstream converts every version of a kind to an internal one and back.
 // Here a kind is stored as one of its served versions, and only a kind that is served
 // under several group versions (Event) brings conversion functions.
