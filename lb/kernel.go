@@ -71,7 +71,8 @@ func (k *kernel) check(ctx context.Context) {
 	if k.applied == nil {
 		return
 	}
-	if print, err := k.fingerprint(ctx); err != nil || print != k.print {
+	print, err := k.fingerprint(ctx)
+	if ctx.Err() == nil && (err != nil || print != k.print) {
 		k.log.Info("the rules were changed by somebody else; they are made anew", "err", err)
 		k.applied, k.print = nil, ""
 	}

@@ -7,7 +7,7 @@
 // as the client sent it, with the balancer's address as its destination, so that the
 // node's service proxy can keep what the Service promises: source ranges, the client's
 // address under externalTrafficPolicy Local, ports without NodePorts. The node answers
-// the client directly. docs/decisions/0006 compares this with other ways.
+// the client directly. docs/decisions/0008 compares this with other ways.
 //
 // What flows in: Services with their addresses, Nodes, and the answers to health checks.
 // What flows out: a table of nftables and a routing table per node; all packets stay in

@@ -1,0 +1,218 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orrery.example.org/lb/plan"
+	"orrery.example.org/proxy/flowtest"
+)
+
+// run runs a balancer in the background, and waits until it is ready.
+func (n *network) run(b *Balancer) (stop func()) {
+	n.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			n.t.Errorf("the balancer ended with %v", err)
+		}
+	})
+	n.t.Cleanup(stop)
+	select {
+	case <-b.Ready():
+	case <-time.After(30 * time.Second):
+		n.t.Fatal("the balancer does not get ready")
+	}
+	return stop
+}
+
+// answers counts who answers 40 connections; no answer is an error.
+func (n *network) answers() (map[string]int, error) {
+	count := map[string]int{}
+	for range 40 {
+		s, answer, err := n.dial("172.30.100.1:80")
+		if err != nil {
+			return count, err
+		}
+		_ = s.Close()
+		count[answer]++
+	}
+	return count, nil
+}
+
+func (n *network) wantAnswers(what string, want ...string) {
+	n.t.Helper()
+	n.eventually(what, func() error {
+		count, err := n.answers()
+		if err != nil {
+			return err
+		}
+		for _, w := range want {
+			if count[w+" "+clientAddress+"\n"] == 0 {
+				return fmt.Errorf("%s does not answer: %v", w, count)
+			}
+		}
+		if len(count) != len(want) {
+			return fmt.Errorf("others answer: %v", count)
+		}
+		return nil
+	})
+}
+
+func (n *network) wantError(what, address string, want error) {
+	n.t.Helper()
+	n.eventually(what, func() error {
+		if _, answer, err := n.dial(address); !errors.Is(err, want) {
+			return fmt.Errorf("%q, %v", answer, err)
+		}
+		return nil
+	})
+}
+
+// TestPackets: connections are spread over healthy nodes, with the client's address.
+func TestPackets(t *testing.T) {
+	n := newNetwork(t)
+	n.service(nil)
+	b, stop := n.balance()
+	n.wantAnswers("both nodes", "a", "b")
+	n.wantError("a port that the Service does not have", "172.30.100.1:81", unix.ECONNREFUSED)
+	n.wantError("an address that no Service has", "172.30.100.9:80", unix.EHOSTUNREACH)
+
+	// An established connection stays on a node that gets no new ones.
+	var held *session
+	n.eventually("a connection to a", func() error {
+		s, answer, err := n.dial("172.30.100.1:80")
+		if held = s; err == nil && !strings.HasPrefix(answer, "a ") {
+			err = errors.New(answer)
+		}
+		return err
+	})
+	n.nodes["a"].well.Store(false)
+	n.wantAnswers("b alone", "b")
+	if answer, err := held.ask(); err != nil || !strings.HasPrefix(answer, "a ") {
+		t.Errorf("the established connection: %q, %v", answer, err)
+	}
+	n.eventually("the reason is told", func() error {
+		if why := b.Services()[0].Uses[0].Why; why != "503: Service Unavailable" {
+			return fmt.Errorf("it is %q", why)
+		}
+		return nil
+	})
+	for _, size := range []int{1, 4000} { // the larger one comes in fragments
+		if answer, err := n.datagram(size); answer != fmt.Sprintf("b %s %d", clientAddress, size) {
+			t.Errorf("a datagram of %d bytes: %q, %v", size, answer, err)
+		}
+	}
+	n.nodes["b"].well.Store(false)
+	n.wantError("no healthy node", "172.30.100.1:80", unix.ECONNREFUSED)
+	n.nodes["a"].well.Store(true)
+	n.wantAnswers("a again", "a")
+	n.nodes["b"].well.Store(true)
+	n.wantAnswers("both again", "a", "b")
+
+	// Affinity: one client, one node.
+	n.service(func(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP })
+	n.eventually("one node for all connections", func() error {
+		count, err := n.answers()
+		if err == nil && len(count) != 1 {
+			err = fmt.Errorf("%v", count)
+		}
+		return err
+	})
+	stop()
+	n.clean("after the end")
+}
+
+// clean checks that nothing of a balancer is left.
+func (n *network) clean(when string) {
+	n.t.Helper()
+	for _, command := range []string{"nft list tables ip", "ip rule show priority 1001", "ip route show table 1001"} {
+		words := strings.Fields(command)
+		out, err := n.balancer.Command(n.t.Context(), words[0], words[1:]...).Output()
+		if text := string(out); strings.Contains(text, "load-balancer") || strings.Contains(text, "1001") || strings.Contains(text, "via") {
+			n.t.Errorf("%s, %s prints %s (%v)", when, command, text, err)
+		}
+	}
+}
+
+// TestRepair: rules that somebody flushed or edited are made anew.
+func TestRepair(t *testing.T) {
+	n := newNetwork(t)
+	n.service(nil)
+	n.balance()
+	n.wantAnswers("both nodes", "a", "b")
+	for _, harm := range []string{
+		"nft flush ruleset", "nft flush chain ip load-balancer choose",
+		"nft flush map ip load-balancer services", "ip rule del priority 1001", "ip route flush table 1002",
+	} {
+		words := strings.Fields(harm)
+		if _, err := n.balancer.Command(t.Context(), words[0], words[1:]...).Output(); err != nil {
+			t.Fatal(err)
+		}
+		n.wantAnswers("after "+harm, "a", "b")
+	}
+}
+
+// TestCrash: a balancer that was killed leaves rules that go on serving; the next one
+// takes them away, and established connections find their node again without them.
+func TestCrash(t *testing.T) {
+	n := newNetwork(t)
+	n.service(nil)
+	cfg := n.config()
+	must(t, becomeRouter(n.balancer))
+	services, err := n.api.CoreV1().Services("").List(t.Context(), metav1.ListOptions{})
+	must(t, err)
+	nodes, err := n.api.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	must(t, err)
+	nodes.Items = append(nodes.Items, corev1.Node{ // one that will not be there any more
+		ObjectMeta: metav1.ObjectMeta{Name: "c", Labels: map[string]string{corev1.LabelNodeExcludeBalancers: ""}},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.30.0.13"}}},
+	})
+	in := plan.Input{NodePort: 10256, Health: func(plan.Target) plan.Health { return plan.Health{Known: true, OK: true} }}
+	in.Pool, _ = cfg.pool()
+	for i := range nodes.Items {
+		in.Nodes = append(in.Nodes, &nodes.Items[i])
+	}
+	in.Services = append(in.Services, &services.Items[0])
+	must(t, newKernel(cfg, cfg.Log).apply(t.Context(), plan.Of(in)))
+
+	held := map[string]*session{}
+	for range 20 {
+		s, answer, err := n.dial("172.30.100.1:80")
+		must(t, err)
+		held[answer[:1]] = s
+	}
+	if len(held) != 2 {
+		t.Fatalf("20 connections reached %v", held)
+	}
+	stop := n.run(newBalancer(cfg, n.api))
+	for name, s := range held {
+		if answer, err := s.ask(); err != nil || answer[:1] != name {
+			t.Errorf("the connection to %s: %q, %v", name, answer, err)
+		}
+	}
+	n.wantAnswers("both nodes", "a", "b")
+	out, err := n.balancer.Command(t.Context(), "ip", "rule").Output()
+	if err != nil || strings.Contains(string(out), "1003") {
+		t.Errorf("the rule of a node that is gone is still there: %s (%v)", out, err)
+	}
+	stop()
+	n.clean("after the end")
+}
+
+// TestAsUser does the same without root.
+func TestAsUser(t *testing.T) {
+	flowtest.AsUser(t, "^(TestPackets|TestRepair|TestCrash)$")
+}
