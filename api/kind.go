@@ -95,6 +95,7 @@ type Kind struct {
 	Conditional    bool // an update must say which resourceVersion it replaces
 	CreateOnUpdate bool // an update of what isn't there creates it
 	AnyFinalizer   bool // finalizers need no domain
+	OneByOne       bool // objects cannot be deleted as a collection
 }
 
 // Version is one group version a kind is served under.

@@ -13,6 +13,7 @@ var namespaces = define(Kind{
 	Versions:   []Version{version[corev1.Namespace, corev1.NamespaceList](corev1.SchemeGroupVersion, "Namespace")},
 	Resource:   "namespaces",
 	Singular:   "namespace",
+	OneByOne:   true,
 	ShortNames: []string{"ns"},
 	Subresources: []Subresource{
 		{Name: "finalize", Verbs: []string{"update"}},

@@ -88,7 +88,7 @@ func (c *call) decodePatch(kind types.PatchType, body []byte, validation string)
 		return patch, nil
 	}
 	if err := yaml.Unmarshal(body, &patch.Object); err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
 	if err := yaml.UnmarshalStrict(body, &map[string]any{}); err != nil {
 		switch validation {

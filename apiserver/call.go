@@ -182,6 +182,9 @@ func (h *handlers) verb(c *call, name string) (verb, error) {
 		if c.kind.Namespaced && c.namespace == "" && name != "list" && name != "watch" {
 			return nil, errMethodNotAllowed() // writes name their namespace
 		}
+		if c.kind.OneByOne && name == "deletecollection" {
+			return nil, errMethodNotAllowed()
+		}
 	default:
 		c.view = h.objectView(c.resource)
 	}

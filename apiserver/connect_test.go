@@ -191,7 +191,7 @@ func TestPodLife(t *testing.T) {
 	if err := bind("p", "n2", ""); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `Operation cannot be fulfilled on pods/binding "p": pod p is already assigned to node "n1"`) {
 		t.Errorf("bind again: %v", err)
 	}
-	if err := bind("p", "", ""); !apierrors.IsInvalid(err) {
+	if err := bind("p", "", ""); err == nil || err.Error() != "target.name: Required value" {
 		t.Errorf("bind to nothing: %v", err)
 	}
 	bound, err := podsClient.Get(ctx, "p", metav1.GetOptions{})

@@ -72,7 +72,7 @@ func adopt(o api.Object, namespace string) error {
 		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
 	if o.GetResourceVersion() != "" {
-		return apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+		return errors.New("resourceVersion should not be set on objects to be created") // upstream takes the blame: a 500
 	}
 	return nil
 }

@@ -80,7 +80,20 @@ func (h *handlers) end(ctx context.Context, res *resource, namespace, name strin
 		}
 		return store.Write{Object: next, TTL: res.kind.TTL}, nil
 	})
+	if err == nil && gone {
+		v = ended(v)
+	}
 	return v, gone, err
+}
+
+// ended shows what is gone without the grace it had: it was not waited for.
+func ended(v *store.Version) *store.Version {
+	if left := v.Object.GetDeletionGracePeriodSeconds(); left == nil || *left == 0 {
+		return v
+	}
+	o := v.Object.DeepCopyObject().(api.Object)
+	o.SetDeletionGracePeriodSeconds(new(int64))
+	return showing(o)
 }
 
 // admitDelete asks admission about one object of those a call deletes.

@@ -101,6 +101,9 @@ type operation struct {
 // checkPatch says what is wrong with a patch by itself. What is only suspicious, such as
 // a field that is there twice, comes back as strict errors.
 func checkPatch(kind types.PatchType, patch []byte, validation string) (strict []error, err error) {
+	if !json.Valid(patch) {
+		return nil, apierrors.NewBadRequest("invalid JSON patch")
+	}
 	var operations []operation
 	var fields map[string]any
 	into := any(&fields)
@@ -112,7 +115,10 @@ func checkPatch(kind types.PatchType, patch []byte, validation string) (strict [
 	} else {
 		strict, err = kjson.UnmarshalStrict(patch, into)
 	}
-	if err != nil {
+	switch {
+	case err != nil && kind == types.StrategicMergePatchType:
+		return nil, apierrors.NewBadRequest(err.Error())
+	case err != nil:
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
 	if n := len(operations); n > maxPatchOperations {

@@ -96,7 +96,7 @@ func (h *handlers) bind(c *call) error {
 	}
 	binding := body.(*corev1.Binding)
 	if errs := checkBinding(binding); len(errs) > 0 {
-		return apierrors.NewInvalid(bindingVersion.GroupKind(), binding.Name, errs)
+		return errs.ToAggregate() // not an Invalid but a 500, as upstream
 	}
 	switch {
 	case c.name == "": // POST …/bindings, the older path: the Pod is the one that the Binding names

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"orrery.example.org/api"
@@ -93,7 +94,11 @@ func (h *handlers) admit(res *resource, next, old api.Object, taken alloc.Taken,
 		w.Beside = mirror(next, g)
 	}
 	if errs := v.check(next, old); len(errs) > 0 {
-		return w, invalid(res.kind, next.GetName(), errs)
+		gk := res.kind.Storage().GroupKind()
+		if v.body != nil && v.body.Kind != gk.Kind { // what the client sent was a Scale
+			gk = v.body.GroupKind()
+		}
+		return w, apierrors.NewInvalid(gk, next.GetName(), errs)
 	}
 	if v.approve != nil {
 		if err := v.approve(next, old); err != nil {
@@ -166,7 +171,7 @@ func sameObject(res *resource, body, old api.Object) error {
 	}
 	switch rv := body.GetResourceVersion(); {
 	case rv == "" && res.kind.Conditional:
-		return invalid(res.kind, old.GetName(), field.ErrorList{
+		return apierrors.NewInvalid(schema.GroupKind{Group: gr.Group, Kind: gr.Resource}, old.GetName(), field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 	case rv != "" && rv != old.GetResourceVersion():
 		return apierrors.NewConflict(gr, old.GetName(), errors.New(modified))
@@ -177,7 +182,3 @@ func sameObject(res *resource, body, old api.Object) error {
 // modified is the message of a 409. Whoever gets it reads the object again, makes his
 // change again and writes again: that is how clients share an object without locks.
 const modified = "the object has been modified; please apply your changes to the latest version and try again"
-
-func invalid(k *api.Kind, name string, errs field.ErrorList) error {
-	return apierrors.NewInvalid(k.Storage().GroupKind(), name, errs)
-}

@@ -43,7 +43,7 @@ func resourceDiscovery(k *api.Kind, v *api.Version) apidiscoveryv2.APIResourceDi
 		ResponseKind:     (*metav1.GroupVersionKind)(&v.GroupVersionKind),
 		Scope:            apidiscoveryv2.ScopeCluster,
 		SingularResource: k.Singular,
-		Verbs:            verbs(v),
+		Verbs:            verbs(k, v),
 		ShortNames:       k.ShortNames,
 		Categories:       k.Categories,
 	}

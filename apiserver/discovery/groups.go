@@ -94,9 +94,12 @@ func split(groups []group) (core, named []group) {
 
 // verbs are what can be done with a kind. One that cannot be listed is not stored:
 // a review, say, which is created and answered in one request.
-func verbs(v *api.Version) []string {
+func verbs(k *api.Kind, v *api.Version) []string {
 	if v.NewList == nil {
 		return []string{"create"}
+	}
+	if k.OneByOne {
+		return []string{"create", "delete", "get", "list", "patch", "update", "watch"}
 	}
 	return []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 }

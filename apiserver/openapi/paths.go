@@ -44,7 +44,9 @@ func (p *paths) addKind() error {
 	}
 	status := object
 	status.answer = reflect.TypeFor[metav1.Status]()
-	p.add(collection, "deletecollection", status)
+	if !p.kind.OneByOne {
+		p.add(collection, "deletecollection", status)
+	}
 
 	item := collection + "/{name}"
 	for _, verb := range []string{"get", "patch", "update"} {

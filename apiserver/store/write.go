@@ -112,7 +112,7 @@ func (t *transaction) idle(w Write, value []byte) bool {
 	if w.Object == nil {
 		return t.current == nil
 	}
-	if t.current == nil || len(w.Claim)+len(w.Release)+len(w.Beside) > 0 || w.TTL > 0 {
+	if t.current == nil || len(w.Claim)+len(w.Release)+len(w.Beside) > 0 {
 		return false
 	}
 	stored, err := t.c.codec.encode(t.current.Object)

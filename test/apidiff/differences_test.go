@@ -2,6 +2,7 @@ package apidiff
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -43,8 +44,8 @@ var differences = []difference{
 		reason: "what came of an impossible merge patch is shown without managedFields, which we don't write down for it",
 		applies: func(_ group, _ request, c change) bool {
 			theirs, ours := fmt.Sprint(c.theirs), fmt.Sprint(c.ours)
-			from, to := strings.Index(theirs, `,\"managedFields\":[`), strings.LastIndex(theirs, `}}": `)
-			return from > 0 && to > from && theirs[:from]+theirs[to:] == ours
+			from := strings.Index(theirs, `,\"managedFields\":[`)
+			return from > 0 && strings.HasPrefix(ours, theirs[:from]) && strings.HasSuffix(theirs, ours[from:])
 		},
 	}, {
 		reason: "the answers to questions have no managedFields: client-go's schema doesn't know these kinds",
@@ -52,8 +53,16 @@ var differences = []difference{
 			return g.name == "identity" && c.at == ".metadata.managedFields" && c.ours == nil
 		},
 	}, {
-		reason:  "the list of groups is that of the kinds we serve",
-		applies: func(_ group, r request, c change) bool { return r.path == "/apis" && c.at == ".groups" },
+		reason: "the lists of groups and resources are those of the kinds we serve",
+		applies: func(_ group, r request, c change) bool {
+			listed := r.path == "/apis" && c.at == ".groups" || strings.HasPrefix(r.path, "/api") && c.at == ".resources"
+			return listed && within(c.ours, c.theirs)
+		},
+	}, {
+		reason: "no such OpenAPI document: upstream's 404 is empty",
+		applies: func(_ group, r request, c change) bool {
+			return strings.HasPrefix(r.path, "/openapi/v3/") && c.at != "status"
+		},
 	}, {
 		reason: "a dry run of a Service: upstream allocates nothing and shows what nobody gets; we check what is asked for and show what would be given",
 		applies: func(_ group, r request, c change) bool {
@@ -92,4 +101,13 @@ var differences = []difference{
 // mentions says whether a message has a text in it.
 func mentions(message any, text string) bool {
 	return message != nil && strings.Contains(fmt.Sprint(message), text)
+}
+
+// within reports whether each element of one list is one of the other's.
+func within(some, all any) bool {
+	list, _ := some.([]any)
+	others, _ := all.([]any)
+	return !slices.ContainsFunc(list, func(one any) bool {
+		return !slices.ContainsFunc(others, func(other any) bool { return len(compare("", one, other)) == 0 })
+	})
 }
