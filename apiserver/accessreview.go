@@ -60,7 +60,7 @@ func (h *handlers) access(ctx context.Context, who *auth.User, r *authorizationv
 		failed []string
 	)
 	if r != nil {
-		a = auth.Attributes{Verb: r.Verb, Namespace: r.Namespace, Group: r.Group, Version: r.Version, Resource: r.Resource, Subresource: r.Subresource, Name: r.Name}
+		a = auth.Attributes{Verb: r.Verb, Namespace: r.Namespace, Group: r.Group, Version: r.Version, Resource: r.Resource, Subresource: r.Subresource, Name: r.Name, Unnamed: r.Resource == ""}
 		if a.Version == "" {
 			a.Version = "*"
 		}

@@ -59,7 +59,7 @@ func (s *Server) authorizer(objects *store.Store) (auth.Authorizer, *rbac.Index,
 //
 // Kubernetes: a grant counts once the authorizer's informer has told of it.
 func (a *authority) Authorize(ctx context.Context, asked auth.Attributes) (bool, string, error) {
-	if asked.Resource != "" {
+	if !asked.IsPath() {
 		select {
 		case <-a.store.Ready():
 		case <-ctx.Done():
@@ -67,7 +67,7 @@ func (a *authority) Authorize(ctx context.Context, asked auth.Attributes) (bool,
 		}
 	}
 	allowed, reason, err := a.modes.Authorize(ctx, asked)
-	if allowed || err != nil || asked.Resource == "" {
+	if allowed || err != nil || asked.IsPath() {
 		return allowed, reason, err
 	}
 	if err := a.store.Current(ctx); err != nil {

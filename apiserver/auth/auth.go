@@ -54,10 +54,17 @@ type Attributes struct {
 	Name        string
 	Path        string
 
+	// Unnamed says that a resource is meant although Resource is "". No request does that,
+	// but who reviews access may ask, and "*" covers it.
+	Unnamed bool
+
 	// What a list, watch or deletion is limited to; nil where it is not, or nonsense.
 	FieldSelector fields.Requirements
 	LabelSelector labels.Requirements
 }
+
+// IsPath says whether a path is asked for that is no resource.
+func (a *Attributes) IsPath() bool { return a.Resource == "" && !a.Unnamed }
 
 // Authorizer decides whether a request may proceed. The reason goes into the 403.
 type Authorizer interface {

@@ -55,5 +55,5 @@ func (Authenticated) Authorize(_ context.Context, a Attributes) (bool, string, e
 	if a.User.Name != Anonymous {
 		return true, "", nil
 	}
-	return a.Resource == "" && a.Verb == "get" && slices.Contains(public, a.Path), "", nil
+	return a.IsPath() && a.Verb == "get" && slices.Contains(public, a.Path), "", nil
 }

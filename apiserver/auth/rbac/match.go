@@ -16,7 +16,7 @@ func Allows(r *rbacv1.PolicyRule, a *auth.Attributes) bool {
 	if !anyOr(r.Verbs, a.Verb) {
 		return false
 	}
-	if a.Resource == "" {
+	if a.IsPath() {
 		return slices.ContainsFunc(r.NonResourceURLs, func(pattern string) bool { return pathMatches(pattern, a.Path) })
 	}
 	return anyOr(r.APIGroups, a.Group) && resourceMatches(r.Resources, a.Resource, a.Subresource) &&
