@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/informers"
@@ -37,6 +38,7 @@ var whole = map[schema.GroupVersionResource]bool{
 	networkingv1.SchemeGroupVersion.WithResource("ipaddresses"):                  true,
 	networkingv1.SchemeGroupVersion.WithResource("servicecidrs"):                 true,
 	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"):             true,
+	rbacv1.SchemeGroupVersion.WithResource("clusterroles"):                       true,
 }
 
 // unwatched are the resources whose objects are many, short-lived and nobody's owner.

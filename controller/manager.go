@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"orrery.example.org/controller/bootstrapsigner"
+	"orrery.example.org/controller/clusterroleaggregation"
 	"orrery.example.org/controller/csrapproving"
 	"orrery.example.org/controller/csrcleaner"
 	"orrery.example.org/controller/csrsigning"
@@ -147,6 +148,7 @@ func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error
 		{1, func(e loop.Env) (Loop, error) { return podgc.New(e, podgc.Quarantine) }},
 		{1, func(e loop.Env) (Loop, error) { return disruption.New(e, catalog) }},
 		{1, func(e loop.Env) (Loop, error) { return serviceaccount.New(e, catalog, c.RootCA) }},
+		{1, func(e loop.Env) (Loop, error) { return clusterroleaggregation.New(e), nil }},
 		{1, func(e loop.Env) (Loop, error) { return bootstrapsigner.New(e, catalog) }},
 		{1, func(e loop.Env) (Loop, error) { return tokencleaner.New(e, catalog) }},
 		{1, func(e loop.Env) (Loop, error) {
