@@ -23,7 +23,9 @@ type kernel struct {
 
 	marks   map[string]uint32 // numbers of nodes; a number is never used for another one
 	applied *rules            // nil: nobody knows what the kernel holds
-	print   string            // the table as it was after the last change
+	// generation is what the number of the kernel's rules must be if nobody else has
+	// touched them.
+	generation uint32
 }
 
 func newKernel(c Config, log *slog.Logger) *kernel {
@@ -42,51 +44,35 @@ func (k *kernel) apply(ctx context.Context, p *plan.Plan) error {
 		return err
 	}
 	want, old := rulesOf(p, maps.Clone(k.marks)), k.applied
-	k.applied = nil
+	var texts []string
 	if old == nil {
-		if err := k.nft(ctx, baseText(k.pool, fmt.Sprintf("%ds", int(k.timeout.Seconds())))); err != nil {
+		var err error
+		if k.generation, err = generation(k.host); err != nil {
 			return err
 		}
+		texts = append(texts, baseText(k.pool, fmt.Sprintf("%ds", int(k.timeout.Seconds()))))
 		old = &rules{}
 	}
-	texts := want.transactions(old)
+	k.applied = nil
+	texts = pack(append(texts, want.transactions(old)...))
 	for _, text := range texts {
 		if err := k.nft(ctx, text); err != nil {
 			return err
 		}
-	}
-	if k.print == "" || len(texts) > 0 {
-		var err error
-		if k.print, err = k.fingerprint(ctx); err != nil {
-			return err
-		}
+		k.generation++
 	}
 	k.applied = want
 	return nil
 }
 
-// check looks whether somebody else changed the table, and if so has the next apply
-// write all of it.
+// check looks whether somebody else changed rules on this machine, and if so has the next
+// apply write ours anew.
 func (k *kernel) check(ctx context.Context) {
-	if k.applied == nil {
-		return
+	now, err := generation(k.host)
+	if ctx.Err() == nil && k.applied != nil && (err != nil || now != k.generation) {
+		k.log.Info("somebody else changed rules on this machine; ours are made anew", "err", err)
+		k.applied = nil
 	}
-	print, err := k.fingerprint(ctx)
-	if ctx.Err() == nil && (err != nil || print != k.print) {
-		k.log.Info("the rules were changed by somebody else; they are made anew", "err", err)
-		k.applied, k.print = nil, ""
-	}
-}
-
-// fingerprint is the text of the table, without the elements that come and go with
-// connections.
-func (k *kernel) fingerprint(ctx context.Context) (string, error) {
-	rules, err := k.host.Command(ctx, "nft", "--terse", "list", "table", "ip", "load-balancer").Output()
-	if err != nil {
-		return "", err
-	}
-	services, err := k.host.Command(ctx, "nft", "list", "map", "ip", "load-balancer", "services").Output()
-	return string(rules) + string(services), err
 }
 
 func (k *kernel) nft(ctx context.Context, text string) error {

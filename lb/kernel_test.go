@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -212,7 +214,33 @@ func TestCrash(t *testing.T) {
 	n.clean("after the end")
 }
 
+// TestManyServices: as many as the pool has room for, and nodes that differ, fit into
+// what the kernel takes at a time without root.
+func TestManyServices(t *testing.T) {
+	n := newNetwork(t)
+	p := &plan.Plan{Frontends: map[plan.Frontend]plan.Group{}}
+	a := netip.MustParseAddr("172.30.100.0")
+	for i := range 254 {
+		a = a.Next()
+		p.Services = append(p.Services, plan.Service{Addr: a})
+		for port := range uint16(8) {
+			p.Frontends[plan.Frontend{Addr: a, Protocol: corev1.ProtocolTCP, Port: 8000 + port}] = plan.Group{Nodes: []string{"a", fmt.Sprint("b", i%10)}}
+		}
+	}
+	k := newKernel(n.config(), slog.New(slog.DiscardHandler))
+	must(t, k.apply(t.Context(), p))
+	out, err := n.balancer.Command(t.Context(), "nft", "list", "table", "ip", "load-balancer").Output()
+	must(t, err)
+	if elements, chains := strings.Count(string(out), ": goto spread-"), strings.Count(string(out), "chain spread-"); elements != 254*8 || chains != 10 {
+		t.Errorf("%d elements and %d groups", elements, chains)
+	}
+	must(t, k.apply(t.Context(), &plan.Plan{}))
+	if out, err = n.balancer.Command(t.Context(), "nft", "list", "table", "ip", "load-balancer").Output(); err != nil || strings.Contains(string(out), "spread-") {
+		t.Errorf("after all Services went, there is %s (%v)", out, err)
+	}
+}
+
 // TestAsUser does the same without root.
 func TestAsUser(t *testing.T) {
-	flowtest.AsUser(t, "^(TestPackets|TestRepair|TestCrash)$")
+	flowtest.AsUser(t, "^(TestPackets|TestRepair|TestCrash|TestManyServices)$")
 }

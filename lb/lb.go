@@ -98,11 +98,9 @@ func (b *Balancer) Services() []plan.Service {
 }
 
 // Run balances until ctx ends, and then removes rules and routes: the addresses belong
-// to a machine that is not there any more.
+// to a machine that is not there any more. What a process left that was killed goes on
+// serving until the first plan of this one takes its place.
 func (b *Balancer) Run(ctx context.Context) error {
-	if err := Cleanup(ctx, b.cfg.Host); err != nil {
-		return fmt.Errorf("load balancer: remove what an earlier process left: %w", err)
-	}
 	if err := becomeRouter(b.cfg.Host); err != nil {
 		return fmt.Errorf("load balancer: %w", err)
 	}

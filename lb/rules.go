@@ -80,6 +80,10 @@ const (
 // takes about 200 KB at a time.
 const perTransaction = 500
 
+// perRun is how many bytes of text go into one transaction where several would fit. In
+// netlink's form they become about five times as many.
+const perRun = 25_000
+
 // rules is all that the kernel's table holds.
 type rules struct {
 	marks     map[string]uint32 // of nodes
@@ -191,6 +195,19 @@ func bundle(commands []string) (texts []string) {
 		texts = append(texts, strings.Join(chunk, ""))
 	}
 	return texts
+}
+
+// pack joins neighbours as far as the kernel takes them: most changes, and all rules of a
+// small world, become one transaction, so that nobody meets a half-written table.
+func pack(texts []string) (packed []string) {
+	for _, text := range texts {
+		if last := len(packed) - 1; last >= 0 && len(packed[last])+len(text) <= perRun {
+			packed[last] += text
+		} else {
+			packed = append(packed, text)
+		}
+	}
+	return packed
 }
 
 func markSet(marks map[string]uint32) map[string]string {

@@ -96,6 +96,24 @@ func TestTransactionsAreBounded(t *testing.T) {
 	}
 }
 
+// TestPack: nothing is lost or reordered, and what is small is one transaction.
+func TestPack(t *testing.T) {
+	half := strings.Repeat("x", perRun/2)
+	for _, row := range []struct {
+		texts []string
+		want  int
+	}{{nil, 0}, {[]string{"a", "b", "c"}, 1}, {[]string{half, half, "a", "b"}, 2}, {[]string{"a", half + half, "b"}, 3}} {
+		packed := pack(row.texts)
+		if len(packed) != row.want || strings.Join(packed, "") != strings.Join(row.texts, "") {
+			t.Errorf("%d texts became %d, want %d", len(row.texts), len(packed), row.want)
+		}
+	}
+	full := append([]string{base}, world(map[string]plan.Group{"10.0.0.1:80": {Nodes: []string{"a", "b", "c"}}}, "a", "b", "c").transactions(&rules{})...)
+	if n := len(pack(full)); n != 1 {
+		t.Errorf("all rules of a small world take %d transactions", n)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(*Config)
