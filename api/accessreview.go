@@ -56,10 +56,14 @@ func validateLocalAccessReview(r *authorizationv1.LocalSubjectAccessReview) fiel
 		errs = append(errs, field.Invalid(field.NewPath("spec.resourceAttributes.namespace"), a.Namespace, "must match metadata.namespace"))
 	}
 	if a := r.Spec.NonResourceAttributes; a != nil {
-		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), a, "disallowed on this kind of request"))
+		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), (*shownPath)(a), "disallowed on this kind of request"))
 	}
 	return errs
 }
+
+// shownPath is how upstream's messages show NonResourceAttributes: its internal types have
+// no names for JSON.
+type shownPath struct{ Path, Verb string }
 
 func emptyMeta(m metav1.ObjectMeta, what string) field.ErrorList {
 	m.ManagedFields = nil
@@ -80,7 +84,7 @@ func validateAccess(s *authorizationv1.SubjectAccessReviewSpec) field.ErrorList 
 func validateAttributes(r *authorizationv1.ResourceAttributes, n *authorizationv1.NonResourceAttributes) field.ErrorList {
 	var errs field.ErrorList
 	if (r == nil) == (n == nil) {
-		errs = append(errs, field.Invalid(field.NewPath("spec"), n, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+		errs = append(errs, field.Invalid(field.NewPath("spec"), (*shownPath)(n), "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
 	}
 	if r == nil {
 		return errs

@@ -23,8 +23,10 @@ var roles = define(Kind{
 	CreateOnUpdate: true,
 	Columns:        roleColumns,
 }, Rules[rbacv1.Role]{
-	Default:  func(r *rbacv1.Role) { nothing(&r.Rules) },
-	Validate: func(r *rbacv1.Role) field.ErrorList { return validatePolicyRules(r.Rules, true) },
+	Default: func(r *rbacv1.Role) { nothing(&r.Rules) },
+	Validate: func(r *rbacv1.Role) field.ErrorList {
+		return append(validatePolicyRules(r.Rules, true), requireVerbs(r.Rules)...)
+	},
 })
 
 var clusterRoles = define(Kind{
@@ -54,7 +56,7 @@ var roleBindings = define(Kind{
 	Default:  func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
 	Validate: validateRoleBinding,
 	ValidateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList {
-		return append(validateRoleBinding(b), immutable(b.RoleRef, old.RoleRef, field.NewPath("roleRef"))...)
+		return append(validateRoleBinding(b), immutable(shownRef(b.RoleRef), shownRef(old.RoleRef), field.NewPath("roleRef"))...)
 	},
 })
 
@@ -70,7 +72,7 @@ var clusterRoleBindings = define(Kind{
 	Default:  func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
 	Validate: validateClusterRoleBinding,
 	ValidateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList {
-		return append(validateClusterRoleBinding(b), immutable(b.RoleRef, old.RoleRef, field.NewPath("roleRef"))...)
+		return append(validateClusterRoleBinding(b), immutable(shownRef(b.RoleRef), shownRef(old.RoleRef), field.NewPath("roleRef"))...)
 	},
 })
 
@@ -97,6 +99,10 @@ func bindingColumns[T any, P object[T]](kind, roleDoc string, parts func(*T) (rb
 		column[T, string, P]("ServiceAccounts", "ServiceAccounts in the "+kind, subjects(rbacv1.ServiceAccountKind)).wide(),
 	}
 }
+
+// shownRef is how upstream's messages show a RoleRef: its internal types have no names for
+// JSON.
+type shownRef struct{ APIGroup, Kind, Name string }
 
 // subjectNames are the subjects of one kind; an account's name has its namespace.
 func subjectNames(subjects []rbacv1.Subject, kind string) []string {
@@ -131,11 +137,19 @@ func validatePolicyRules(rules []rbacv1.PolicyRule, namespaced bool) field.Error
 	return errs
 }
 
+// requireVerbs is told behind everything else: upstream has generated that rule.
+func requireVerbs(rules []rbacv1.PolicyRule) field.ErrorList {
+	var errs field.ErrorList
+	for i := range rules {
+		if len(rules[i].Verbs) == 0 {
+			errs = append(errs, field.Required(field.NewPath("rules").Index(i).Child("verbs"), ""))
+		}
+	}
+	return errs
+}
+
 func validatePolicyRule(r *rbacv1.PolicyRule, namespaced bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if len(r.Verbs) == 0 {
-		errs = append(errs, field.Required(at.Child("verbs"), ""))
-	}
 	if len(r.NonResourceURLs) > 0 {
 		if namespaced {
 			errs = append(errs, field.Invalid(at.Child("nonResourceURLs"), r.NonResourceURLs, "namespaced rules cannot apply to non-resource URLs"))
@@ -157,7 +171,7 @@ func validatePolicyRule(r *rbacv1.PolicyRule, namespaced bool, at *field.Path) f
 func validateClusterRole(r *rbacv1.ClusterRole, o metavalidation.LabelSelectorValidationOptions) field.ErrorList {
 	errs := validatePolicyRules(r.Rules, false)
 	if r.AggregationRule == nil {
-		return errs
+		return append(errs, requireVerbs(r.Rules)...)
 	}
 	at := field.NewPath("aggregationRule", "clusterRoleSelectors")
 	if len(r.AggregationRule.ClusterRoleSelectors) == 0 {
@@ -170,7 +184,7 @@ func validateClusterRole(r *rbacv1.ClusterRole, o metavalidation.LabelSelectorVa
 			errs = append(errs, field.Invalid(at.Index(i), selector, "invalid label selector."))
 		}
 	}
-	return errs
+	return append(errs, requireVerbs(r.Rules)...)
 }
 
 // validateClusterRoleUpdate lets values stay that were stored before they were checked.

@@ -82,6 +82,6 @@ func TestBindings(t *testing.T) {
 	updated(t, clusterRoleBindings, base, []invalidCase[rbacv1.ClusterRoleBinding]{
 		{"subjects", func(b *rbacv1.ClusterRoleBinding) { b.Subjects = nil }, nil},
 		{"role", func(b *rbacv1.ClusterRoleBinding) { b.RoleRef.Name = "edit" }, []string{
-			`roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}: field is immutable`}},
+			`roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"edit"}: field is immutable`}},
 	})
 }

@@ -39,8 +39,8 @@ func TestAccessReviews(t *testing.T) {
 		{"a scheduler", authorizationv1.SubjectAccessReviewSpec{User: "system:kube-scheduler", ResourceAttributes: pods("delete")}, true,
 			`RBAC: allowed by ClusterRoleBinding "system:kube-scheduler" of ClusterRole "system:kube-scheduler" to User "system:kube-scheduler"`},
 		{"a node, its Pods", authorizationv1.SubjectAccessReviewSpec{User: "system:node:n1", Groups: agent, ResourceAttributes: selecting}, true, ""},
-		{"a node, others' Pods", authorizationv1.SubjectAccessReviewSpec{User: "system:node:n2", Groups: agent, ResourceAttributes: selecting}, false, "can only list/watch pods with spec.nodeName field selector"},
-		{"an unreadable selector", authorizationv1.SubjectAccessReviewSpec{User: "system:node:n1", Groups: agent, ResourceAttributes: unread}, false, "can only list/watch pods with spec.nodeName field selector"},
+		{"a node, others' Pods", authorizationv1.SubjectAccessReviewSpec{User: "system:node:n2", Groups: agent, ResourceAttributes: selecting}, false, "node: can only list/watch pods with spec.nodeName field selector"},
+		{"an unreadable selector", authorizationv1.SubjectAccessReviewSpec{User: "system:node:n1", Groups: agent, ResourceAttributes: unread}, false, "node: can only list/watch pods with spec.nodeName field selector"},
 	} {
 		got, err := reviews.SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: r.spec}, metav1.CreateOptions{})
 		if err != nil {

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -35,20 +36,14 @@ func (s *Server) authorizer(objects *store.Store) (auth.Authorizer, *rbac.Index,
 	if s.cfg.Authorizer != nil {
 		return &authority{s.cfg.Authorizer, objects}, rules, nil
 	}
-	modes := auth.Union{auth.Masters{}}
+	known := map[string]auth.Authorizer{"AlwaysAllow": auth.Authenticated{}, "AlwaysDeny": auth.Nobody{}, "Node": agents, "RBAC": rules}
+	modes := auth.Union{{Name: "masters", Authorizer: auth.Masters{}}}
 	for _, name := range s.cfg.AuthorizationMode {
-		switch name {
-		case "AlwaysAllow":
-			modes = append(modes, auth.Authenticated{})
-		case "AlwaysDeny":
-			modes = append(modes, auth.Nobody{})
-		case "Node":
-			modes = append(modes, agents)
-		case "RBAC":
-			modes = append(modes, rules)
-		default:
+		mode := known[name]
+		if mode == nil {
 			return nil, nil, fmt.Errorf("authorization-mode %q: there are AlwaysAllow, AlwaysDeny, Node and RBAC", name)
 		}
+		modes = append(modes, auth.Named{Name: strings.ToLower(name), Authorizer: mode})
 	}
 	return &authority{modes, objects}, rules, nil
 }

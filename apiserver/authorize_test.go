@@ -54,7 +54,7 @@ func TestGrants(t *testing.T) {
 	if _, err := admin.RbacV1().RoleBindings("default").Create(ctx, binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	wantRefusal(t, list(), `in the namespace "default": RBAC: role.rbac.authorization.k8s.io "reader" not found`)
+	wantRefusal(t, list(), `in the namespace "default": rbac: RBAC: role.rbac.authorization.k8s.io "reader" not found`)
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"list"}, APIGroups: []string{""}, Resources: []string{"pods"}}}}
 	if _, err := admin.RbacV1().Roles("default").Create(ctx, role, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

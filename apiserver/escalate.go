@@ -76,6 +76,9 @@ func (h *handlers) confirmBinding(c *call, ref rbacv1.RoleRef) error {
 		}
 	}
 	rules, err := h.rules.RulesOf(ref, c.namespace)
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(c.kind.GroupResource(), ref.Name) // upstream names the request's resource
+	}
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,11 @@ func (h *handlers) review(c *call, v *api.Version, check func(api.Object) field.
 	}
 	if check != nil {
 		if errs := check(question); len(errs) > 0 {
-			return apierrors.NewInvalid(v.GroupKind(), "", errs)
+			kind := v.GroupKind()
+			if kind.Group == authorizationv1.GroupName {
+				kind.Kind = "" // upstream looks for it where it isn't any more
+			}
+			return apierrors.NewInvalid(kind, "", errs)
 		}
 	}
 	if err := admission.Validate(c.ctx(), a); err != nil {

@@ -7,8 +7,14 @@ import (
 )
 
 // Union asks one authorizer after the other: the first that allows decides. The reasons of
-// those that don't are put together.
-type Union []Authorizer
+// those that don't are put together, each behind its authorizer's name.
+type Union []Named
+
+// Named is an authorizer with the name that its refusals are known by.
+type Named struct {
+	Name string
+	Authorizer
+}
 
 // Authorize implements Authorizer.
 func (u Union) Authorize(ctx context.Context, a Attributes) (bool, string, error) {
@@ -19,7 +25,7 @@ func (u Union) Authorize(ctx context.Context, a Attributes) (bool, string, error
 			return allowed, reason, err
 		}
 		if reason != "" {
-			reasons = append(reasons, reason)
+			reasons = append(reasons, one.Name+": "+reason)
 		}
 	}
 	return false, strings.Join(reasons, "\n"), nil

@@ -9,6 +9,7 @@ var groups = []group{
 	{"lists", lists},
 	{"paths", paths},
 	{"identity", identity},
+	{"access", access},
 	{"life", life()},
 	{"subresources", subresources},
 	{"bodies", bodies},
