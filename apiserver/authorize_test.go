@@ -115,7 +115,7 @@ func TestNobodyHandsOnWhatHeLacks(t *testing.T) {
 		t.Error(err)
 	}
 	wantRefusal(t, bindTo("system:kube-dns"), `is attempting to grant RBAC permissions not currently held`)
-	wantRefusal(t, bindTo("gone"), `clusterrole.rbac.authorization.k8s.io "gone" not found`)
+	wantRefusal(t, bindTo("gone"), `rolebindings.rbac.authorization.k8s.io "gone" not found`)
 
 	hers, err := jane.RbacV1().ClusterRoles().Get(ctx, "hers", metav1.GetOptions{})
 	if err != nil {
