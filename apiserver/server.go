@@ -86,7 +86,7 @@ func Defaults() Config {
 		BindAddress:       "127.0.0.1:6443",
 		ServiceCIDR:       []string{"10.96.0.0/12"},
 		NodePortRange:     "30000-32767",
-		AuthorizationMode: []string{"AlwaysAllow"},
+		AuthorizationMode: []string{"Node", "RBAC"},
 		Etcd:              etcd.Defaults(),
 	}
 }

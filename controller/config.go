@@ -19,6 +19,8 @@ type Config struct {
 	// Client reaches the API server.
 	Client *rest.Config `mapstructure:"-"`
 	Log    *slog.Logger `mapstructure:"-"`
+	// Scheduler is how the scheduler reaches it, as system:kube-scheduler; nil: as Client.
+	Scheduler *rest.Config `mapstructure:"-"`
 	// RootCA is the certificate, in PEM, by which Pods know the API server. It is
 	// published in every namespace; none is if it is empty.
 	RootCA []byte `mapstructure:"-"`

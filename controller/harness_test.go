@@ -32,12 +32,13 @@ import (
 // cluster is a real API server with a running manager, and nodes that the test plays.
 type cluster struct {
 	*kubernetes.Clientset
-	t      *testing.T
-	ctx    context.Context
-	config *rest.Config // the manager's
-	admin  *rest.Config
-	ca     *pki.CA
-	log    *slog.Logger
+	t         *testing.T
+	ctx       context.Context
+	config    *rest.Config // the manager's
+	scheduler *rest.Config
+	admin     *rest.Config
+	ca        *pki.CA
+	log       *slog.Logger
 }
 
 // start runs both until the test ends.
@@ -45,7 +46,7 @@ func start(t *testing.T, change ...func(*controller.Config)) *cluster {
 	t.Helper()
 	c := serve(t)
 	cfg := controller.Defaults()
-	cfg.Client, cfg.Log = c.config, c.log
+	cfg.Client, cfg.Scheduler, cfg.Log = c.config, c.scheduler, c.log
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -87,9 +88,10 @@ func serve(t *testing.T, modes ...string) *cluster {
 	admin := pki.ClientConfig(url, ca, issue(pki.Admin))
 	return &cluster{
 		Clientset: kubernetes.NewForConfigOrDie(admin), t: t, ctx: t.Context(), log: log,
-		admin:  admin,
-		ca:     ca,
-		config: pki.ClientConfig(url, ca, issue(pki.ControllerManager)),
+		admin:     admin,
+		ca:        ca,
+		config:    pki.ClientConfig(url, ca, issue(pki.ControllerManager)),
+		scheduler: pki.ClientConfig(url, ca, issue(pki.Scheduler)),
 	}
 }
 

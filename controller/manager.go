@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -71,9 +72,13 @@ type Manager struct {
 	log   *slog.Logger
 	ready chan struct{}
 
-	client    kubernetes.Interface
+	client    kubernetes.Interface // the manager's own: it reads for all loops
 	discovery discovery.DiscoveryInterfaceWithContext
 	metadata  metadata.Interface
+	scheduler kubernetes.Interface
+
+	nobody *rest.Config      // how to reach the API server, as nobody
+	shared http.RoundTripper // the connection that all loops' accounts share
 }
 
 // New prepares a manager. It talks to nobody yet.
@@ -89,7 +94,7 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// connect makes the clients. They share one HTTP client and so one connection.
+// connect makes the clients, of the manager and for the loops (identity.go).
 func (m *Manager) connect() error {
 	c := rest.CopyConfig(m.cfg.Client)
 	c.UserAgent = "kube-controller-manager"
@@ -99,17 +104,23 @@ func (m *Manager) connect() error {
 	if err != nil {
 		return err
 	}
-	if m.metadata, err = metadata.NewForConfigAndClient(c, httpClient); err != nil {
-		return err
-	}
-	c.ContentType = "application/vnd.kubernetes.protobuf"
-	c.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
-	client, err := kubernetes.NewForConfigAndClient(c, httpClient)
+	own, err := newClients(c, httpClient)
 	if err != nil {
 		return err
 	}
-	m.client, m.discovery = client, client.DiscoveryClient
-	return nil
+	m.client, m.metadata, m.discovery = own.typed, own.metadata, own.typed.Discovery().(discovery.DiscoveryInterfaceWithContext)
+	m.nobody = rest.AnonymousClientConfig(c)
+	if m.shared, err = rest.TransportFor(m.nobody); err != nil {
+		return err
+	}
+	m.scheduler = m.client
+	if m.cfg.Scheduler != nil {
+		c := rest.CopyConfig(m.cfg.Scheduler)
+		c.UserAgent, c.QPS = "kube-scheduler", -1
+		c.ContentType, c.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
+		m.scheduler, err = kubernetes.NewForConfig(c)
+	}
+	return err
 }
 
 // Ready is closed when every loop has seen the state of the cluster and works.
@@ -124,52 +135,74 @@ func (m *Manager) Run(ctx context.Context) error {
 	return m.work(ctx)
 }
 
+// place is what a loop is given: clients of its own account's, and what all share.
+type place struct {
+	loop.Env
+	kinds *resources.Catalog
+}
+
 // loops lists every loop, in the order in which a change travels through them.
 func (m *Manager) loops(env loop.Env, catalog *resources.Catalog) ([]Loop, error) {
 	c := m.cfg
 	type constructor struct {
+		account string // in whose name the loop writes
 		workers int
-		make    func(loop.Env) (Loop, error)
+		make    func(place) (Loop, error)
+	}
+	publisher, err := m.as("root-ca-cert-publisher")
+	if err != nil {
+		return nil, err
 	}
 	all := []constructor{
-		{1, func(e loop.Env) (Loop, error) { return nodeipam.New(e, c.nodeRanges()) }},
-		{c.ConcurrentDeploymentSyncs, func(e loop.Env) (Loop, error) { return deployment.New(e) }},
-		{c.ConcurrentReplicaSetSyncs, func(e loop.Env) (Loop, error) { return replicaset.New(e) }},
-		{c.ConcurrentBindings, func(e loop.Env) (Loop, error) { return scheduler.New(e) }},
-		{c.ConcurrentEndpointSyncs, func(e loop.Env) (Loop, error) { return endpoints.New(e) }},
-		{c.ConcurrentServiceEndpointSyncs, func(e loop.Env) (Loop, error) { return endpointslice.New(e) }},
-		{c.ConcurrentServiceEndpointSyncs, func(e loop.Env) (Loop, error) { return endpointslicemirroring.New(e) }},
-		{nodeSyncs, func(e loop.Env) (Loop, error) {
-			return nodelifecycle.New(e, nodelifecycle.Options{
+		{"node-controller", 1, func(p place) (Loop, error) { return nodeipam.New(p.Env, c.nodeRanges()) }},
+		{"deployment-controller", c.ConcurrentDeploymentSyncs, func(p place) (Loop, error) { return deployment.New(p.Env) }},
+		{"replicaset-controller", c.ConcurrentReplicaSetSyncs, func(p place) (Loop, error) { return replicaset.New(p.Env) }},
+		{"kube-scheduler", c.ConcurrentBindings, func(p place) (Loop, error) {
+			p.Client = m.scheduler
+			return scheduler.New(p.Env)
+		}},
+		{"endpoint-controller", c.ConcurrentEndpointSyncs, func(p place) (Loop, error) { return endpoints.New(p.Env) }},
+		{"endpointslice-controller", c.ConcurrentServiceEndpointSyncs, func(p place) (Loop, error) { return endpointslice.New(p.Env) }},
+		{"endpointslicemirroring-controller", c.ConcurrentServiceEndpointSyncs, func(p place) (Loop, error) { return endpointslicemirroring.New(p.Env) }},
+		{"node-controller", nodeSyncs, func(p place) (Loop, error) {
+			return nodelifecycle.New(p.Env, nodelifecycle.Options{
 				MonitorPeriod: c.NodeMonitorPeriod, GracePeriod: c.NodeMonitorGracePeriod, StartupGracePeriod: c.NodeStartupGracePeriod,
 			})
 		}},
-		{nodeSyncs, func(e loop.Env) (Loop, error) { return nodelifecycle.NewEvictor(e) }},
-		{1, func(e loop.Env) (Loop, error) { return podgc.New(e, podgc.Quarantine) }},
-		{1, func(e loop.Env) (Loop, error) { return disruption.New(e, catalog) }},
-		{1, func(e loop.Env) (Loop, error) { return serviceaccount.New(e, catalog, c.RootCA) }},
-		{1, func(e loop.Env) (Loop, error) { return clusterroleaggregation.New(e), nil }},
-		{1, func(e loop.Env) (Loop, error) { return bootstrapsigner.New(e, catalog) }},
-		{1, func(e loop.Env) (Loop, error) { return tokencleaner.New(e, catalog) }},
-		{1, func(e loop.Env) (Loop, error) {
-			return csrapproving.New(e, csrapproving.Options{KubeletServing: c.ApproveKubeletServing}), nil
+		{"node-controller", nodeSyncs, func(p place) (Loop, error) { return nodelifecycle.NewEvictor(p.Env) }},
+		{"pod-garbage-collector", 1, func(p place) (Loop, error) { return podgc.New(p.Env, podgc.Quarantine) }},
+		{"disruption-controller", 1, func(p place) (Loop, error) { return disruption.New(p.Env, p.kinds) }},
+		{"service-account-controller", 1, func(p place) (Loop, error) {
+			return serviceaccount.New(p.Env, p.kinds, serviceaccount.Publisher{CA: c.RootCA, Reader: m.client, Writer: publisher.typed})
 		}},
-		{1, func(e loop.Env) (Loop, error) {
-			return csrsigning.New(e, csrsigning.Options{CA: c.signer(), MaxTTL: c.ClusterSigningDuration}), nil
+		{"clusterrole-aggregation-controller", 1, func(p place) (Loop, error) { return clusterroleaggregation.New(p.Env), nil }},
+		{"bootstrap-signer", 1, func(p place) (Loop, error) { return bootstrapsigner.New(p.Env, p.kinds) }},
+		{"token-cleaner", 1, func(p place) (Loop, error) { return tokencleaner.New(p.Env, p.kinds) }},
+		{"certificate-controller", 1, func(p place) (Loop, error) {
+			return csrapproving.New(p.Env, csrapproving.Options{KubeletServing: c.ApproveKubeletServing}), nil
 		}},
-		{1, func(e loop.Env) (Loop, error) { return csrcleaner.New(e), nil }},
-		{1, func(e loop.Env) (Loop, error) { return servicecidr.New(e, servicecidr.Settling), nil }},
-		{1, func(e loop.Env) (Loop, error) { return ipaddress.New(e, ipaddress.Settling) }},
-		{c.ConcurrentNamespaceSyncs, func(e loop.Env) (Loop, error) { return namespace.New(e, catalog), nil }},
-		{c.ConcurrentGCSyncs, func(e loop.Env) (Loop, error) { return garbagecollector.New(e, catalog), nil }},
+		{"certificate-controller", 1, func(p place) (Loop, error) {
+			return csrsigning.New(p.Env, csrsigning.Options{CA: c.signer(), MaxTTL: c.ClusterSigningDuration}), nil
+		}},
+		{"certificate-controller", 1, func(p place) (Loop, error) { return csrcleaner.New(p.Env), nil }},
+		{"service-cidrs-controller", 1, func(p place) (Loop, error) {
+			return servicecidr.New(p.Env, servicecidr.Settling), nil
+		}},
+		{"ip-address-controller", 1, func(p place) (Loop, error) { return ipaddress.New(p.Env, ipaddress.Settling) }},
+		{"namespace-controller", c.ConcurrentNamespaceSyncs, func(p place) (Loop, error) { return namespace.New(p.Env, p.kinds), nil }},
+		{"generic-garbage-collector", c.ConcurrentGCSyncs, func(p place) (Loop, error) { return garbagecollector.New(p.Env, p.kinds), nil }},
 	}
 	if len(c.LoadBalancerPool) > 0 {
-		all = append(all, constructor{1, func(e loop.Env) (Loop, error) { return loadbalancer.New(e, c.loadBalancers()) }})
+		all = append(all, constructor{"service-controller", 1, func(p place) (Loop, error) { return loadbalancer.New(p.Env, c.loadBalancers()) }})
 	}
 	var loops []Loop
 	for _, l := range all {
-		env.Workers = l.workers
-		made, err := l.make(env)
+		who, err := m.as(l.account)
+		if err != nil {
+			return nil, err
+		}
+		env.Workers, env.Client = l.workers, who.typed
+		made, err := l.make(place{env, catalog.As(who.metadata)})
 		if err != nil {
 			return nil, err
 		}

@@ -29,7 +29,7 @@ func TestConfig(t *testing.T) {
 func TestLeaderElection(t *testing.T) {
 	c := serve(t)
 	cfg := controller.Defaults()
-	cfg.Client, cfg.Log, cfg.LeaderElect = c.config, c.log, true
+	cfg.Client, cfg.Scheduler, cfg.Log, cfg.LeaderElect = c.config, c.scheduler, c.log, true
 	stop := c.manage(cfg)
 
 	standby, err := controller.New(cfg)

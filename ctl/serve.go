@@ -90,8 +90,9 @@ func component[C any](name, short string, defaults C, start func(C, *slog.Logger
 
 // controllerConfig is the file of ctl serve controller.
 type controllerConfig struct {
-	controller.Config `mapstructure:",squash"`
-	ClusterAccess     `mapstructure:",squash"`
+	controller.Config   `mapstructure:",squash"`
+	ClusterAccess       `mapstructure:",squash"`
+	SchedulerKubeconfig string `mapstructure:"scheduler-kubeconfig" usage:"the same for the scheduler; by default it is nobody of its own"`
 }
 
 func serveController() *cobra.Command {
@@ -100,6 +101,11 @@ func serveController() *cobra.Command {
 			var err error
 			if c.Client, err = c.client(); err != nil {
 				return nil, err
+			}
+			if c.SchedulerKubeconfig != "" {
+				if c.Scheduler, err = (ClusterAccess{c.SchedulerKubeconfig}).client(); err != nil {
+					return nil, err
+				}
 			}
 			c.Log, c.RootCA = log, c.Client.CAData
 			manager, err := controller.New(c.Config)

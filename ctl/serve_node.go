@@ -21,6 +21,7 @@ type nodeConfig struct {
 	node.Config   `mapstructure:",squash"`
 	ClusterAccess `mapstructure:",squash"`
 
+	NetworkKubeconfig   string   `mapstructure:"network-kubeconfig" usage:"how the Pod network sees all Nodes, for the routes to their Pods; by default there are none"`
 	BootstrapKubeconfig string   `mapstructure:"bootstrap-kubeconfig" usage:"how to join: a kubeconfig with a bootstrap token; the one named by kubeconfig is then written"`
 	CACertHashes        []string `mapstructure:"discovery-token-ca-cert-hash" usage:"refuse to join unless the CA in bootstrap-kubeconfig has this public key (sha256:HEX)"`
 
@@ -35,6 +36,13 @@ func serveNode() *cobra.Command {
 			c.Log = log
 			if err := c.readCertificates(); err != nil {
 				return nil, err
+			}
+			if c.NetworkKubeconfig != "" {
+				network, err := (ClusterAccess{c.NetworkKubeconfig}).client()
+				if err != nil {
+					return nil, err
+				}
+				c.Network = network
 			}
 			if c.BootstrapKubeconfig != "" {
 				return c.joinAndRun, nil

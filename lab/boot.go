@@ -199,6 +199,9 @@ func (c *cluster) startControllers() error {
 	if cfg.Client, err = c.client(c.fabric.hosts[controlPlane], pki.ControllerManager); err != nil {
 		return err
 	}
+	if cfg.Scheduler, err = c.client(c.fabric.hosts[controlPlane], pki.Scheduler); err != nil {
+		return err
+	}
 	cfg.ClusterCIDR, cfg.RootCA, cfg.SigningCA = podNetwork.String(), c.ca.PEM, c.ca
 	cfg.Log = c.logger("controller")
 	manager, err := controller.New(cfg)
@@ -224,6 +227,9 @@ func (c *cluster) startNode(i int) error {
 	}
 	agentConfig := node.Defaults()
 	agentConfig.Name, agentConfig.Address, agentConfig.Host = name, address.String(), place
+	if agentConfig.Network, err = c.client(place, pki.PodNetwork); err != nil {
+		return err
+	}
 	agentConfig.Client, agentConfig.Serving, agentConfig.ClientCA = agentClient, serving, c.ca.PEM
 	agentConfig.ClusterDNS, agentConfig.ClusterCIDR = dnsService.String(), podNetwork.String()
 	agentConfig.StateDir = c.path("nodes", name)

@@ -35,8 +35,13 @@ type Config struct {
 	RenewInterval  time.Duration `mapstructure:"renew-interval"`  // of the Lease
 	StatusInterval time.Duration `mapstructure:"status-interval"` // of a Node status that did not change
 
-	Host     *host.Host   `mapstructure:"-"` // the node's network namespace
-	Client   *rest.Config `mapstructure:"-"`
+	Host   *host.Host   `mapstructure:"-"` // the node's network namespace
+	Client *rest.Config `mapstructure:"-"`
+	// Network is how the Pod network reaches it: the routes need all Nodes, of which an
+	// agent may see only its own. nil: there are no routes to the Pods of other nodes.
+	//
+	// Kubernetes: the network is a plugin with a ServiceAccount.
+	Network  *rest.Config `mapstructure:"-"`
 	Serving  pki.Pair     `mapstructure:"-"` // certificate of the HTTPS server
 	ClientCA []byte       `mapstructure:"-"` // PEM; who signs the certificates that may enter
 

@@ -42,6 +42,8 @@ type Node struct {
 	cfg      Config
 	addr     netip.Addr
 	client   kubernetes.Interface
+	all      kubernetes.Interface // sees all Nodes, or
+	alone    bool                 // only its own
 	catalog  *workload.Catalog
 	dns      sandbox.DNS
 	facts    facts // from here on set by Run, before the first Pod is handled
@@ -70,7 +72,16 @@ func New(c Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", c.Name, err)
 	}
-	return newNode(c, client), nil
+	n := newNode(c, client)
+	n.alone = c.Network == nil
+	if c.Network != nil {
+		rc := rest.CopyConfig(c.Network)
+		rc.UserAgent, rc.ContentType, rc.AcceptContentTypes = "orrery-pod-network", "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
+		if n.all, err = kubernetes.NewForConfig(rc); err != nil {
+			return nil, fmt.Errorf("node %s: %w", c.Name, err)
+		}
+	}
+	return n, nil
 }
 
 // newNode is New for a completed configuration and any client.
@@ -80,6 +91,7 @@ func newNode(c Config, client kubernetes.Interface) *Node {
 		cfg:     c,
 		addr:    netip.MustParseAddr(c.Address),
 		client:  client,
+		all:     client,
 		catalog: workload.NewCatalog(c.Images, c.Workloads...),
 		dns:     sandbox.DNS{Server: c.ClusterDNS, Domain: c.ClusterDomain, Node: readOrEmpty("/etc/resolv.conf")},
 		objects: &objects{client: client, watches: map[reference]*watch{}},

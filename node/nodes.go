@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -31,7 +32,12 @@ var errStopped = errors.New("stopped")
 
 func (n *Node) watchNodes(ctx context.Context) (*nodes, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	factory := informers.NewSharedInformerFactoryWithOptions(n.client, 0, informers.WithTransform(slim))
+	factory := informers.NewSharedInformerFactoryWithOptions(n.all, 0, informers.WithTransform(slim),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			if n.alone {
+				o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, n.cfg.Name).String()
+			}
+		}))
 	informer := factory.Core().V1().Nodes()
 	w := &nodes{node: n, lister: informer.Lister(), changed: make(chan struct{}, 1)}
 	w.stop = func() {

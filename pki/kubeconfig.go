@@ -15,6 +15,8 @@ var (
 	Admin             = Request{User: "kubernetes-admin", Groups: []string{"system:masters"}}
 	APIServerClient   = Request{User: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}}
 	ControllerManager = Request{User: "system:kube-controller-manager"}
+	Scheduler         = Request{User: "system:kube-scheduler"}
+	PodNetwork        = ServiceAccount("kube-system", "pod-network")
 	KubeProxy         = Request{User: "system:kube-proxy", Groups: []string{"system:node-proxier"}}
 	LoadBalancer      = Request{User: "system:load-balancer"} // ours; upstream's are the cloud's
 )

@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,18 +69,13 @@ func (c *Controller) publishRevision(ctx context.Context, d *appsv1.Deployment, 
 	if d.Annotations[revisionAnnotation] == revision {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid":         d.UID,
-		"annotations": map[string]string{revisionAnnotation: revision},
-	}})
-	if err != nil {
-		return err
-	}
-	patched, err := c.client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	next := d.DeepCopy()
+	metav1.SetMetaDataAnnotation(&next.ObjectMeta, revisionAnnotation, revision)
+	updated, err := c.client.AppsV1().Deployments(d.Namespace).Update(ctx, next, metav1.UpdateOptions{}) // its role has no patch
 	if err != nil {
 		return fmt.Errorf("annotate Deployment %s/%s: %w", d.Namespace, d.Name, err)
 	}
-	d.Annotations, d.ResourceVersion = patched.Annotations, patched.ResourceVersion
+	d.Annotations, d.ResourceVersion = updated.Annotations, updated.ResourceVersion
 	return nil
 }
 

@@ -93,6 +93,13 @@ func (c *Catalog) ByKind(apiVersion, kind string) *Resource {
 	return c.byKind[gv.WithKind(kind).GroupKind()]
 }
 
+// As is the same catalog for somebody else.
+func (c *Catalog) As(client metadata.Interface) *Catalog {
+	theirs := *c
+	theirs.Client = client
+	return &theirs
+}
+
 // Objects is the metadata client for a resource in a namespace ("" for all or none).
 func (c *Catalog) Objects(r *Resource, namespace string) metadata.ResourceInterface {
 	if !r.Namespaced {

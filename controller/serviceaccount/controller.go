@@ -38,14 +38,20 @@ type Controller struct {
 
 	client     kubernetes.Interface
 	namespaces corelisters.NamespaceLister
-	ca         []byte
+	publisher  Publisher
 }
 
-// New makes the loop and says what wakes it. ca is the certificate to publish in PEM;
-// without one no ConfigMap is made.
-func New(env loop.Env, catalog *resources.Catalog, ca []byte) (*Controller, error) {
+// Publisher is who puts the CA's certificate, in PEM, into namespaces. Without one no
+// ConfigMap is made.
+type Publisher struct {
+	CA             []byte
+	Reader, Writer kubernetes.Interface // upstream's account for this may not read
+}
+
+// New makes the loop and says what wakes it.
+func New(env loop.Env, catalog *resources.Catalog, publisher Publisher) (*Controller, error) {
 	namespaces := env.Informers.Core().V1().Namespaces()
-	c := &Controller{client: env.Client, namespaces: namespaces.Lister(), ca: ca}
+	c := &Controller{client: env.Client, namespaces: namespaces.Lister(), publisher: publisher}
 	c.Loop = loop.New("serviceaccount", env, c.sync)
 	loop.Watch(c.Loop, namespaces.Informer(), func(old, cur *corev1.Namespace) {
 		if old == nil {
@@ -84,7 +90,7 @@ func (c *Controller) sync(ctx context.Context, name loop.Name) error {
 		return err
 	}
 	account := c.account(ctx, ns.Name)
-	if len(c.ca) == 0 {
+	if len(c.publisher.CA) == 0 {
 		return account
 	}
 	return errors.Join(account, c.certificate(ctx, ns.Name))
@@ -98,9 +104,9 @@ func (c *Controller) account(ctx context.Context, namespace string) error {
 
 // certificate compares the ConfigMap itself: the informer knows its metadata only.
 func (c *Controller) certificate(ctx context.Context, namespace string) error {
-	client := c.client.CoreV1().ConfigMaps(namespace)
-	want := map[string]string{"ca.crt": string(c.ca)}
-	have, err := client.Get(ctx, rootCA, metav1.GetOptions{})
+	client := c.publisher.Writer.CoreV1().ConfigMaps(namespace)
+	want := map[string]string{"ca.crt": string(c.publisher.CA)}
+	have, err := c.publisher.Reader.CoreV1().ConfigMaps(namespace).Get(ctx, rootCA, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		_, err = client.Create(ctx, &corev1.ConfigMap{

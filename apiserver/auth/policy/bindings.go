@@ -14,11 +14,7 @@ type binding struct {
 	subjects        []rbacv1.Subject
 }
 
-// The names' prefixes say who brought an object along.
-const (
-	controllerPrefix = "system:controller:"
-	kubeadmPrefix    = "kubeadm:"
-)
+const controllerPrefix = "system:controller:"
 
 const (
 	cluster = "ClusterRole"
@@ -26,8 +22,6 @@ const (
 
 	system = "kube-system"
 	public = "kube-public"
-
-	joining = "system:bootstrappers:kubeadm:default-node-token" // the group of who has kubeadm's token
 )
 
 // bindings gives the roles to people and components; a controller's role is bound to the
@@ -60,16 +54,6 @@ var bindings = []binding{
 	{system, "system:controller:cloud-provider", local, "system:controller:cloud-provider", accounts("cloud-provider")},
 	{system, "system:controller:token-cleaner", local, "system:controller:token-cleaner", accounts("token-cleaner")},
 	{public, "system:controller:bootstrap-signer", local, "system:controller:bootstrap-signer", accounts("bootstrap-signer")},
-
-	// kubeadm's: what a machine needs that wants to become a node, and nodes to stay one.
-	{"", "kubeadm:get-nodes", cluster, "kubeadm:get-nodes", groups(joining)},
-	{"", "kubeadm:kubelet-bootstrap", cluster, "system:node-bootstrapper", groups(joining)},
-	{"", "kubeadm:node-autoapprove-bootstrap", cluster, "system:certificates.k8s.io:certificatesigningrequests:nodeclient", groups(joining)},
-	{"", "kubeadm:node-autoapprove-certificate-rotation", cluster, "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", groups("system:nodes")},
-	{public, "kubeadm:bootstrap-signer-clusterinfo", local, "kubeadm:bootstrap-signer-clusterinfo", users("system:anonymous")},
-
-	// Ours: the load balancer in front of the nodes, which upstream is the cloud's.
-	{"", "orrery:load-balancer", cluster, "system:node-proxier", users("system:load-balancer")},
 }
 
 func users(names ...string) []rbacv1.Subject  { return subjects(rbacv1.UserKind, names) }

@@ -28,7 +28,4 @@ var namespaceRoles = []role{
 		rule("update", "core", "configmaps", "cluster-info"),
 		events,
 	}},
-	{namespace: public, name: "kubeadm:bootstrap-signer-clusterinfo", rules: rules{
-		rule("get", "core", "configmaps", "cluster-info"),
-	}},
 }

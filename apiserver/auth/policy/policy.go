@@ -4,7 +4,8 @@
 // Upstream counterpart: plugin/pkg/auth/authorizer/rbac/bootstrappolicy, and the few
 // bindings that kubeadm adds so that nodes can join. Objects returns them all, Repair
 // (reconcile.go) mends those that exist already. The tables are roles.go (people and
-// components), controllers.go (one role per controller), namespaces.go and bindings.go.
+// components), controllers.go (one role per controller), namespaces.go, bindings.go and
+// addons.go.
 //
 // They are written in words that are split at spaces: the verbs, the groups (the core
 // group, whose name is empty, is called core), the resources and, if not all are meant,
@@ -64,6 +65,18 @@ const aggregate = "rbac.authorization.k8s.io/aggregate-to-"
 
 // Objects is the whole policy, roles before the bindings that name them. The caller owns it.
 func Objects() []api.Object {
+	all := Defaults()
+	for _, r := range addonRoles {
+		all = append(all, r.object())
+	}
+	for _, b := range addonBindings {
+		all = append(all, b.object())
+	}
+	return all
+}
+
+// Defaults is what every Kubernetes API server brings along.
+func Defaults() []api.Object {
 	var all []api.Object
 	for _, r := range clusterRoles {
 		all = append(all, r.object())
@@ -79,12 +92,10 @@ func Objects() []api.Object {
 		all = append(all, b.object())
 	}
 	for _, r := range controllerRoles {
-		all = append(all, binding{"", controllerPrefix + r.name, "ClusterRole", controllerPrefix + r.name, accounts(r.name)}.object())
+		all = append(all, binding{"", controllerPrefix + r.name, cluster, controllerPrefix + r.name, accounts(r.name)}.object())
 	}
 	for _, o := range all {
-		if !strings.HasPrefix(o.GetName(), kubeadmPrefix) {
-			mark(o)
-		}
+		mark(o)
 	}
 	return all
 }

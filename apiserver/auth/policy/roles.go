@@ -202,9 +202,4 @@ var clusterRoles = []role{
 	{name: "system:cluster-trust-bundle-discovery", rules: rules{
 		rule(read, "certificates.k8s.io", "clustertrustbundles"),
 	}},
-
-	// kubeadm's: who joins looks whether a node of his name is there already.
-	{name: "kubeadm:get-nodes", rules: rules{
-		rule("get", "core", "nodes"),
-	}},
 }
