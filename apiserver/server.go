@@ -83,11 +83,12 @@ type Config struct {
 // certificates.
 func Defaults() Config {
 	return Config{
-		BindAddress:       "127.0.0.1:6443",
-		ServiceCIDR:       []string{"10.96.0.0/12"},
-		NodePortRange:     "30000-32767",
-		AuthorizationMode: []string{"Node", "RBAC"},
-		Etcd:              etcd.Defaults(),
+		BindAddress:          "127.0.0.1:6443",
+		ServiceCIDR:          []string{"10.96.0.0/12"},
+		NodePortRange:        "30000-32767",
+		AuthorizationMode:    []string{"Node", "RBAC"},
+		ServiceAccountIssuer: auth.DefaultIssuer,
+		Etcd:                 etcd.Defaults(),
 	}
 }
 
