@@ -46,7 +46,7 @@ func validateEnvSource(e *corev1.EnvVar, at *field.Path) field.ErrorList {
 	from, sources := e.ValueFrom, 0
 	if r := from.FieldRef; r != nil {
 		sources++
-		errs = append(errs, validateFieldRef(r, at.Child("fieldRef"))...)
+		errs = append(errs, validateFieldRef(r, podFieldPaths, at.Child("fieldRef"))...)
 	}
 	if r := from.ResourceFieldRef; r != nil {
 		sources++
@@ -74,7 +74,7 @@ func validateEnvSource(e *corev1.EnvVar, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func validateFieldRef(r *corev1.ObjectFieldSelector, at *field.Path) field.ErrorList {
+func validateFieldRef(r *corev1.ObjectFieldSelector, allowed []string, at *field.Path) field.ErrorList {
 	for _, m := range []string{"metadata.labels['", "metadata.annotations['"} {
 		if key, ok := strings.CutPrefix(r.FieldPath, m); ok && strings.HasSuffix(key, "']") {
 			return qualifiedName(strings.ToLower(strings.TrimSuffix(key, "']")), at)
@@ -84,10 +84,10 @@ func validateFieldRef(r *corev1.ObjectFieldSelector, at *field.Path) field.Error
 	switch {
 	case r.FieldPath == "":
 		return field.ErrorList{field.Required(at, "")}
-	case slices.Contains(convertiblePaths, r.FieldPath):
-		return oneOf(r.FieldPath, at, podFieldPaths...)
-	case slices.Contains(podFieldPaths, r.FieldPath):
+	case slices.Contains(allowed, r.FieldPath):
 		return nil
+	case slices.Contains(convertiblePaths, r.FieldPath), slices.Contains(podFieldPaths, r.FieldPath):
+		return field.ErrorList{field.NotSupported(at, r.FieldPath, allowed)}
 	}
 	return field.ErrorList{field.Invalid(at, r.FieldPath, "error converting fieldPath: field label not supported: "+r.FieldPath)}
 }

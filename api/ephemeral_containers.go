@@ -53,13 +53,13 @@ func CheckEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
 
 // validateEphemeralContainers checks what a Pod has of them. names are those of its
 // other containers, to which these add theirs.
-func validateEphemeralContainers(spec *corev1.PodSpec, volumes, names sets.Set[string], at *field.Path) field.ErrorList {
+func validateEphemeralContainers(spec *corev1.PodSpec, pod surroundings, names sets.Set[string], at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	targets := names.Clone()
 	for i := range spec.EphemeralContainers {
 		e, at := &spec.EphemeralContainers[i], at.Index(i)
 		c := corev1.Container(e.EphemeralContainerCommon)
-		errs = append(errs, validateContainer(&c, volumes, at)...)
+		errs = append(errs, validateContainer(&c, pod, at)...)
 		errs = append(errs, trimmed(c.Image, at.Child("image"))...)
 		errs = append(errs, unique(c.Name, names, at.Child("name"))...)
 		if t := e.TargetContainerName; t != "" && !targets.Has(t) {

@@ -17,9 +17,6 @@ func defaultPod(p *corev1.Pod) {
 			requestLimits(&list[i].Resources)
 		}
 	}
-	if spec.Resources != nil {
-		requestLimits(spec.Resources)
-	}
 	set(&spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
 	if spec.HostNetwork {
 		for _, list := range [][]corev1.Container{spec.Containers, spec.InitContainers} {
@@ -170,10 +167,36 @@ func defaultVolume(v *corev1.Volume) {
 	case v.HostPath != nil:
 		set(&v.HostPath.Type, corev1.HostPathUnset)
 	case v.Projected != nil:
+		nothing(&v.Projected.Sources)
 		set(&v.Projected.DefaultMode, corev1.ProjectedVolumeSourceDefaultMode)
 		for i := range v.Projected.Sources {
 			defaultProjection(&v.Projected.Sources[i])
 		}
+	case v.Image != nil:
+		fill(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
+	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:
+		set(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+	}
+	defaultPlugin(v)
+}
+
+// defaultPlugin is for storage from outside of the cluster.
+func defaultPlugin(v *corev1.Volume) {
+	switch {
+	case v.ISCSI != nil:
+		fill(&v.ISCSI.ISCSIInterface, "default")
+	case v.RBD != nil:
+		fill(&v.RBD.RBDPool, "rbd")
+		fill(&v.RBD.RadosUser, "admin")
+		fill(&v.RBD.Keyring, "/etc/ceph/keyring")
+	case v.AzureDisk != nil:
+		set(&v.AzureDisk.CachingMode, corev1.AzureDataDiskCachingReadWrite)
+		set(&v.AzureDisk.Kind, corev1.AzureSharedBlobDisk)
+		set(&v.AzureDisk.FSType, "ext4")
+		set(&v.AzureDisk.ReadOnly, false)
+	case v.ScaleIO != nil:
+		fill(&v.ScaleIO.StorageMode, "ThinProvisioned")
+		fill(&v.ScaleIO.FSType, "xfs")
 	}
 }
 

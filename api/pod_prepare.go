@@ -7,6 +7,8 @@ import (
 
 // preparePod does what upstream's Pod strategy does to a new Pod.
 func preparePod(p *corev1.Pod) {
+	withLabelKeys(p)
+	defaultPodResources(&p.Spec)
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosClass(&p.Spec)}
 	if grace := p.Spec.TerminationGracePeriodSeconds; grace != nil && *grace < 0 {
 		p.Spec.TerminationGracePeriodSeconds = new(int64(1))

@@ -160,7 +160,7 @@ func TestInvalidPods(t *testing.T) {
 			`spec.volumes[1].name: Duplicate value: "v"`,
 			`spec.containers[0].volumeMounts[0].name: Not found: "w"`,
 			`spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique`,
-			`spec.containers[0].volumeMounts[1].subPath: Invalid value: "../x": must not contain '..'`}},
+			`spec.containers[0].volumeMounts.subPath: Invalid value: "../x": must not contain '..'`}},
 		{"volumes", func(p *corev1.Pod) {
 			p.Spec.Volumes = []corev1.Volume{
 				{Name: "a", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}, EmptyDir: &corev1.EmptyDirVolumeSource{}}},
@@ -179,7 +179,8 @@ func TestInvalidPods(t *testing.T) {
 			`spec.containers[0].resources.limits[memory]: Invalid value: "-1": must be greater than or equal to 0`,
 			`spec.containers[0].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0`,
 			`spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1`,
-			`spec.containers[0].resources.requests[disk]: Invalid value: "disk": must be a standard resource for containers`}},
+			`spec.containers[0].resources.requests[disk]: Invalid value: "disk": must be a standard resource for containers`,
+			`spec.containers[0].resources.requests[disk]: Invalid value: "disk": must be a standard resource type or fully qualified`}},
 		{"probes", container(func(c *corev1.Container) {
 			c.LivenessProbe = &corev1.Probe{SuccessThreshold: 2}
 			c.ReadinessProbe = &corev1.Probe{PeriodSeconds: -1, ProbeHandler: corev1.ProbeHandler{

@@ -20,6 +20,8 @@ const (
 	maxSearchChars = 2048
 )
 
+const maxHostname = 64 // sethostname's
+
 func validatePod(p *corev1.Pod) field.ErrorList {
 	spec, at := &p.Spec, field.NewPath("spec")
 	errs := validateStoredPod(p)
@@ -35,7 +37,7 @@ func validatePod(p *corev1.Pod) field.ErrorList {
 // validateStoredPod is what holds for a Pod at any time.
 func validateStoredPod(p *corev1.Pod) field.ErrorList {
 	at := field.NewPath("spec")
-	errs := validatePodSpec(&p.Spec, at)
+	errs := validatePodSpec(&p.Spec, p.Name, at)
 	check := func(containers []corev1.Container, at *field.Path) {
 		for i := range containers {
 			c, at := &containers[i], at.Index(i)
@@ -68,31 +70,45 @@ func validateHostPorts(ports []corev1.ContainerPort, at *field.Path) field.Error
 	return errs
 }
 
-// validatePodSpec is for Pods and templates.
-//
-// Kubernetes: affinity, topology spread constraints, resource claims and most of the
-// security contexts are checked too; here nothing acts on them.
-func validatePodSpec(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
-	volumes, errs := validateVolumes(spec.Volumes, at.Child("volumes"))
-	errs = append(errs, validateContainers(spec, volumes, at)...)
+// validatePodSpec is for Pods and templates. name is the Pod's, or empty.
+func validatePodSpec(spec *corev1.PodSpec, name string, at *field.Path) field.ErrorList {
+	volumes, errs := validateVolumes(spec.Volumes, name, at.Child("volumes"))
+	claims, wrong := validateResourceClaims(spec.ResourceClaims, at.Child("resourceClaims"))
+	errs = append(errs, wrong...)
+	errs = append(errs, validateContainers(spec, surroundings{volumes, claims, spec.HostUsers == nil || *spec.HostUsers}, at)...)
+	errs = append(errs, validatePodResources(spec, claims, at.Child("resources"))...)
 	errs = append(errs, oneOf(spec.RestartPolicy, at.Child("restartPolicy"),
 		corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
 	errs = append(errs, oneOf(spec.DNSPolicy, at.Child("dnsPolicy"),
 		corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
-	errs = append(errs, validatePodDNS(spec, at.Child("dnsConfig"))...)
 	errs = append(errs, metavalidation.ValidateLabels(spec.NodeSelector, at.Child("nodeSelector"))...)
+	errs = append(errs, validatePodSecurity(spec, at.Child("securityContext"))...)
+	if deref(spec.ShareProcessNamespace) && spec.HostPID {
+		errs = append(errs, field.Invalid(at.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled"))
+	}
+	errs = append(errs, validateAffinity(spec.Affinity, at.Child("affinity"))...)
+	errs = append(errs, validatePodDNS(spec, at.Child("dnsConfig"))...)
+	errs = append(errs, validateGates(spec, at)...)
+	errs = append(errs, validateTopologySpread(spec.TopologySpreadConstraints, at.Child("topologySpreadConstraints"))...)
+	errs = append(errs, validateHostProcesses(spec, at)...)
+	errs = append(errs, validateHostUsers(spec, at)...)
+	errs = append(errs, validateHostnameOverride(spec, at.Child("hostnameOverride"))...)
 	errs = append(errs, validatePodNames(spec, at)...)
 	if d := spec.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > math.MaxInt32) {
 		errs = append(errs, field.Invalid(at.Child("activeDeadlineSeconds"), *d, validation.InclusiveRangeError(1, math.MaxInt32)))
 	}
 	errs = append(errs, validateTolerations(spec.Tolerations, at.Child("tolerations"))...)
-	for i, a := range spec.HostAliases {
-		at := at.Child("hostAliases").Index(i)
-		errs = append(errs, ipAddress(a.IP, at.Child("ip"))...)
-		for j, name := range a.Hostnames {
-			errs = append(errs, dnsSubdomain(name, at.Child("hostnames").Index(j))...)
-		}
+	errs = append(errs, validateHostAliases(spec.HostAliases, at.Child("hostAliases"))...)
+	if p := spec.PreemptionPolicy; p != nil {
+		errs = append(errs, oneOf(*p, at.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 	}
+	overhead := &corev1.ResourceRequirements{Limits: spec.Overhead}
+	errs = append(errs, validateResources(overhead, nil, containerResourceName, at.Child("overhead"))...)
+	return append(errs, validateOS(spec, at)...)
+}
+
+func validateGates(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	for i, g := range spec.ReadinessGates {
 		errs = append(errs, qualifiedName(string(g.ConditionType), at.Child("readinessGates").Index(i).Child("conditionType"))...)
 	}
@@ -101,8 +117,54 @@ func validatePodSpec(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 		errs = append(errs, qualifiedName(g.Name, at.Child("schedulingGates").Index(i))...)
 		errs = append(errs, unique(g.Name, gates, at.Child("schedulingGates").Index(i))...)
 	}
-	if p := spec.PreemptionPolicy; p != nil {
-		errs = append(errs, oneOf(*p, at.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
+	return errs
+}
+
+// validateHostUsers: a user namespace of its own is worth nothing beside the node's
+// processes. The names are upstream's.
+func validateHostUsers(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	if spec.HostUsers == nil || *spec.HostUsers {
+		return nil
+	}
+	var errs field.ErrorList
+	forbid := func(set bool, at *field.Path) {
+		if set {
+			errs = append(errs, field.Forbidden(at, "when `hostUsers` is false"))
+		}
+	}
+	forbid(spec.HostNetwork, at.Child("hostNetwork"))
+	forbid(spec.HostPID, at.Child("HostPID"))
+	forbid(spec.HostIPC, at.Child("HostIPC"))
+	for c, at := range everyContainer(spec, at) {
+		forbid(len(c.VolumeDevices) > 0, at.Child("volumeDevices"))
+	}
+	return errs
+}
+
+func validateHostnameOverride(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	if spec.HostnameOverride == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if deref(spec.SetHostnameAsFQDN) {
+		errs = append(errs, field.Forbidden(at, "may not be specified when setHostnameAsFQDN is true"))
+	}
+	if spec.HostNetwork {
+		errs = append(errs, field.Forbidden(at, "may not be specified when hostNetwork is true"))
+	}
+	if len(*spec.HostnameOverride) > maxHostname {
+		errs = append(errs, field.TooLong(at, "", maxHostname))
+	}
+	return append(errs, dnsSubdomain(*spec.HostnameOverride, at)...)
+}
+
+func validateHostAliases(aliases []corev1.HostAlias, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, a := range aliases {
+		errs = append(errs, ipAddress(a.IP, at.Index(i).Child("ip"))...)
+		for j, name := range a.Hostnames {
+			errs = append(errs, dnsSubdomain(name, at.Index(i).Child("hostnames").Index(j))...)
+		}
 	}
 	return errs
 }
@@ -155,7 +217,8 @@ func validatePodDNS(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 			fmt.Sprintf("must not have more than %d characters (including spaces) in the search list", maxSearchChars)))
 	}
 	for i, s := range config.Searches {
-		if s = strings.TrimSuffix(s, "."); s != "" {
+		if s != "." {
+			s = strings.TrimSuffix(s, ".")
 			errs = append(errs, invalid(searches.Index(i), s, validation.IsDNS1123SubdomainWithUnderscore(s))...)
 		}
 	}

@@ -16,16 +16,16 @@ func podWarnings(p, old *corev1.Pod) []string {
 	if old != nil {
 		return nil
 	}
-	return append(nameWarnings(p, "the Pod's hostname"), podSpecWarnings(&p.Spec, nil)...)
+	return append(nameWarnings(p, "the Pod's hostname"), podSpecWarnings(p.Annotations, &p.Spec, nil)...)
 }
 
 // templateWarnings are about a new object with a Pod template, or a new template.
 func templateWarnings[T any, P object[T]](o, old *T, template *corev1.PodTemplateSpec) []string {
 	switch {
 	case old == nil:
-		return append(nameWarnings(P(o), "Pod names and hostnames"), podSpecWarnings(&template.Spec, templatePath)...)
+		return append(nameWarnings(P(o), "Pod names and hostnames"), podSpecWarnings(template.Annotations, &template.Spec, templatePath)...)
 	case P(o).GetGeneration() != P(old).GetGeneration():
-		return podSpecWarnings(&template.Spec, templatePath)
+		return podSpecWarnings(template.Annotations, &template.Spec, templatePath)
 	}
 	return nil
 }
@@ -39,52 +39,99 @@ func nameWarnings(o Object, use string) []string {
 	return []string{fmt.Sprintf("metadata.name: this is used in %s, which can result in surprising behavior; a DNS label is recommended: %v", use, wrong)}
 }
 
+// deprecatedAnnotations did what fields do now.
+var deprecatedAnnotations = []struct{ key, why string }{
+	{"scheduler.alpha.kubernetes.io/critical-pod", `non-functional in v1.16+; use the "priorityClassName" field instead`},
+	{"security.alpha.kubernetes.io/sysctls", `non-functional in v1.11+; use the "sysctls" field instead`},
+	{"security.alpha.kubernetes.io/unsafe-sysctls", `non-functional in v1.11+; use the "sysctls" field instead`},
+}
+
 // podSpecWarnings are about what is valid and yet hardly meant. at is nil for a Pod,
 // spec.template for a template.
-func podSpecWarnings(spec *corev1.PodSpec, at *field.Path) []string {
-	at = at.Child("spec")
-	var w []string
-	names := sets.New[string]()
+func podSpecWarnings(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) []string {
+	meta, at := at.Child("metadata"), at.Child("spec")
+	w := placementWarnings(spec, at)
+	for _, a := range deprecatedAnnotations {
+		if _, there := annotations[a.key]; there {
+			w = append(w, fmt.Sprintf("%s: %s", meta.Child("annotations").Key(a.key), a.why))
+		}
+	}
+	w = append(w, volumeWarnings(spec.Volumes, at.Child("volumes"))...)
+	w = append(w, repetitionWarnings(spec, at)...)
+	w = append(w, fractionWarnings(spec.Overhead, at.Child("overhead"))...)
+	seen := map[string][]port{}
+	var ports []string
+	for c, at := range everyContainer(spec, at) {
+		w = append(w, fractionWarnings(c.Resources.Limits, at.Child("resources", "limits"))...)
+		w = append(w, fractionWarnings(c.Resources.Requests, at.Child("resources", "requests"))...)
+		w = append(w, envWarnings(c.Env, at.Child("env"))...)
+		ports = append(ports, portWarnings(c.Ports, seen, at.Child("ports"))...)
+	}
+	w = append(append(w, ports...), portNameWarnings(spec, at)...)
+	if g := spec.TerminationGracePeriodSeconds; g != nil && *g < 0 {
+		w = append(w, fmt.Sprintf("%s: must be >= 0; negative values are invalid and will be treated as 1",
+			at.Child("terminationGracePeriodSeconds")))
+	}
+	return append(append(w, podTermWarnings(spec, at)...), addressWarnings(spec, at)...)
+}
+
+// repetitionWarnings are about lists in which an item should be once.
+func repetitionWarnings(spec *corev1.PodSpec, at *field.Path) []string {
+	var w, empty []string
+	ips, names := sets.New[string](), sets.New[string]()
+	for i, a := range spec.HostAliases {
+		if ips.Has(a.IP) {
+			w = append(w, fmt.Sprintf("%s: duplicate ip %q", at.Child("hostAliases").Index(i).Child("ip"), a.IP))
+		}
+		ips.Insert(a.IP)
+	}
 	for i, s := range spec.ImagePullSecrets {
 		at := at.Child("imagePullSecrets").Index(i).Child("name")
 		if names.Has(s.Name) {
 			w = append(w, fmt.Sprintf("%s: duplicate name %q", at, s.Name))
 		}
 		if s.Name == "" {
-			w = append(w, fmt.Sprintf("%s: invalid empty name %q", at, s.Name))
+			empty = append(empty, fmt.Sprintf("%s: invalid empty name %q", at, s.Name))
 		}
 		names.Insert(s.Name)
 	}
-	seen := map[string][]port{}
-	for _, list := range []struct {
-		name       string
-		containers []corev1.Container
-	}{{"initContainers", spec.InitContainers}, {"containers", spec.Containers}} {
-		for i := range list.containers {
-			c, at := &list.containers[i], at.Child(list.name).Index(i)
-			w = append(w, resourceWarnings(&c.Resources, at.Child("resources"))...)
-			w = append(w, envWarnings(c.Env, at.Child("env"))...)
-			w = append(w, portWarnings(c.Ports, seen, at.Child("ports"))...)
+	return append(w, empty...)
+}
+
+// portNameWarnings: a name stands for the first port that has it.
+func portNameWarnings(spec *corev1.PodSpec, at *field.Path) []string {
+	var w []string
+	first := map[string]*field.Path{}
+	for c, at := range everyContainer(spec, at) {
+		for i, p := range c.Ports {
+			at := at.Child("ports").Index(i)
+			if other := first[p.Name]; other != nil {
+				w = append(w, fmt.Sprintf("%s: duplicate port name %q with %s, services and probes that select ports by name will use %s",
+					at, p.Name, other, other))
+			} else if p.Name != "" {
+				first[p.Name] = at
+			}
 		}
-	}
-	if g := spec.TerminationGracePeriodSeconds; g != nil && *g < 0 {
-		w = append(w, fmt.Sprintf("%s: must be >= 0; negative values are invalid and will be treated as 1",
-			at.Child("terminationGracePeriodSeconds")))
 	}
 	return w
 }
 
-func resourceWarnings(r *corev1.ResourceRequirements, at *field.Path) []string {
+func addressWarnings(spec *corev1.PodSpec, at *field.Path) []string {
+	var w []string
+	for i, ip := range deref(spec.DNSConfig).Nameservers {
+		w = append(w, validation.GetWarningsForIP(at.Child("dnsConfig", "nameservers").Index(i), ip)...)
+	}
+	for i, a := range spec.HostAliases {
+		w = append(w, validation.GetWarningsForIP(at.Child("hostAliases").Index(i).Child("ip"), a.IP)...)
+	}
+	return w
+}
+
+func fractionWarnings(list corev1.ResourceList, at *field.Path) []string {
 	var w []string
 	for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-		for _, list := range []struct {
-			name      string
-			resources corev1.ResourceList
-		}{{"limits", r.Limits}, {"requests", r.Requests}} {
-			if q, ok := list.resources[name]; ok && q.MilliValue()%1000 != 0 {
-				w = append(w, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer",
-					at.Child(list.name).Key(string(name)), q.String()))
-			}
+		if q, ok := list[name]; ok && q.MilliValue()%1000 != 0 {
+			w = append(w, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer", at.Key(string(name)), q.String()))
 		}
 	}
 	return w

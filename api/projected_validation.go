@@ -1,8 +1,6 @@
 package api
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -42,7 +40,9 @@ func validateProjected(v *corev1.ProjectedVolumeSource, volume *field.Path) fiel
 			named("configMap", s.ConfigMap.Name, s.ConfigMap.Items, at)
 		}
 		if s.DownwardAPI != nil {
-			for _, item := range s.DownwardAPI.Items {
+			for j := range s.DownwardAPI.Items {
+				item := &s.DownwardAPI.Items[j]
+				errs = append(errs, validateDownwardFile(item, at.Child("downwardAPI"))...)
 				conflicting(item.Path, item.Path)
 			}
 		}
@@ -71,9 +71,5 @@ func validateTokenProjection(t *corev1.ServiceAccountTokenProjection, at, path *
 	if t.Path == "" {
 		return append(errs, field.Required(path, ""))
 	}
-	errs = append(errs, relativePath(t.Path, path)...)
-	if strings.HasPrefix(t.Path, "..") && !strings.HasPrefix(t.Path, "../") {
-		errs = append(errs, field.Invalid(path, t.Path, "must not start with '..'"))
-	}
-	return errs
+	return append(errs, unreservedPath(t.Path, path)...)
 }

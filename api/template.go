@@ -24,7 +24,7 @@ func validateTemplate(t *corev1.PodTemplateSpec, s *metav1.LabelSelector, at *fi
 	}
 	errs = append(errs, metavalidation.ValidateLabels(t.Labels, at.Child("labels"))...)
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, at.Child("annotations"))...)
-	errs = append(errs, validatePodSpec(&t.Spec, at.Child("spec"))...)
+	errs = append(errs, validatePodSpec(&t.Spec, "", at.Child("spec"))...)
 	if len(t.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(at.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
 	}

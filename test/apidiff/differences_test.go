@@ -91,16 +91,6 @@ var differences = []difference{
 			ours, _, _ := strings.Cut(fmt.Sprint(c.ours), "\n@@")
 			return mentions(c.theirs, said) && (theirs == ours || strings.HasPrefix(theirs, ours))
 		},
-	}, {
-		reason: "of a Pod's affinity, topologySpreadConstraints, securityContext, dnsConfig and projected volumes not everything is checked",
-		applies: func(_ group, r request, _ change) bool {
-			for _, field := range []string{"affinity", "topologySpreadConstraints", "securityContext", "dnsConfig", "hostAliases", "volumes"} {
-				if strings.HasPrefix(r.note, "spec."+field) {
-					return strings.HasPrefix(r.path, "@pods?")
-				}
-			}
-			return false
-		},
 	},
 }
 
