@@ -94,6 +94,7 @@ func startServer(dir, kubeconfig string) (stop func() error, err error) {
 	cfg.Etcd = etcd.Config{DataDir: filepath.Join(dir, ".etcd"), UnsafeNoFsync: true}
 	cfg.CA = ca
 	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+	cfg.AuthorizationMode = []string{"Node", "RBAC"}
 	cfg.DisableAdmissionPlugins = []string{"ServiceAccount"} // no controller makes accounts
 	if cfg.Serving, err = ca.Issue(pki.Request{User: "kube-apiserver", IPs: []net.IP{loopback}}); err != nil {
 		return nil, err
