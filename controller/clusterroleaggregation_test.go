@@ -5,14 +5,20 @@ import (
 	"strings"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orrery.example.org/controller"
 )
 
 // TestAggregatedRoles: admin, edit and view have rules, which follow those of their parts
 // and are mended when somebody takes them away.
 func TestAggregatedRoles(t *testing.T) {
-	c := start(t)
+	c := serve(t, "Node", "RBAC") // the loop writes as its own account
+	cfg := controller.Defaults()
+	cfg.Client, cfg.Scheduler, cfg.Log = c.config, c.scheduler, c.log
+	c.manage(cfg)
 	roles := c.RbacV1().ClusterRoles()
 	may := func(name, resource string, want bool) func() error {
 		return func() error {
@@ -47,6 +53,20 @@ func TestAggregatedRoles(t *testing.T) {
 	_, err := roles.Create(c.ctx, tunnels, metav1.CreateOptions{})
 	must(t, err)
 	eventually(t, "view got the new rule", may("view", "tunnels", true))
+	_, err = c.RbacV1().ClusterRoleBindings().Create(c.ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "visitors"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "jane"}},
+	}, metav1.CreateOptions{})
+	must(t, err)
+	review, err := c.AuthorizationV1().SubjectAccessReviews().Create(c.ctx, &authorizationv1.SubjectAccessReview{
+		Spec: authorizationv1.SubjectAccessReviewSpec{User: "jane", ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Verb: "get", Group: "example.org", Resource: "tunnels"}},
+	}, metav1.CreateOptions{})
+	must(t, err)
+	if !review.Status.Allowed {
+		t.Errorf("who may view may not view the new kind: %+v", review.Status)
+	}
 	eventually(t, "and admin, which is a sum of sums", may("admin", "tunnels", true))
 
 	view, err := roles.Get(c.ctx, "view", metav1.GetOptions{})

@@ -49,7 +49,7 @@ func TestPolicy(t *testing.T) {
 	data, err := os.ReadFile(policyOf(t))
 	must(t, err)
 	must(t, json.Unmarshal(data, &theirs))
-	want, got := byName(theirs.objects()), byName(ours())
+	want, got := byName(theirs.objects()), byName(policy.Defaults())
 	if len(want) < 100 {
 		t.Errorf("upstream has only %d objects", len(want))
 	}
@@ -63,14 +63,6 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("upstream has no %s", id)
 		}
 	}
-}
-
-// ours are the objects that upstream should have too: what kubeadm and we add isn't
-// marked as its default, or is named as ours.
-func ours() []api.Object {
-	return slices.DeleteFunc(policy.Objects(), func(o api.Object) bool {
-		return o.GetLabels()["kubernetes.io/bootstrapping"] != "rbac-defaults" || strings.HasPrefix(o.GetName(), "orrery:")
-	})
 }
 
 func (b bootstrap) objects() []api.Object {
