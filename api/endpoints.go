@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -26,6 +27,12 @@ var endpoints = define(Kind{
 }, Rules[corev1.Endpoints]{
 	Default:  defaultEndpoints,
 	Validate: validateEndpoints,
+	ValidateUpdate: func(e, old *corev1.Endpoints) field.ErrorList {
+		if equality.Semantic.DeepEqual(e.Subsets, old.Subsets) {
+			return nil // older servers may have found them valid
+		}
+		return validateEndpoints(e)
+	},
 })
 
 func defaultEndpoints(e *corev1.Endpoints) {

@@ -42,9 +42,9 @@ var endpointSlices = define(Kind{
 	Default:       defaultEndpointSlice,
 	PrepareCreate: prepareEndpointSlice,
 	PrepareUpdate: prepareEndpointSliceUpdate,
-	Validate:      validateEndpointSlice,
+	Validate:      func(s *discoveryv1.EndpointSlice) field.ErrorList { return validateEndpointSlice(s, nil) },
 	ValidateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-		return append(validateEndpointSlice(s), immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
+		return append(validateEndpointSlice(s, old), immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
 	},
 })
 
@@ -117,13 +117,17 @@ func orUnset(s string) string {
 	return s
 }
 
-func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
+// validateEndpointSlice leaves endpoints alone that are as they were: older servers may
+// have found them valid.
+func validateEndpointSlice(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 	errs := oneOf(s.AddressType, field.NewPath("addressType"),
 		discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
 	at := field.NewPath("endpoints")
-	if len(s.Endpoints) > maxSliceEndpoints {
+	switch {
+	case old != nil && equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints):
+	case len(s.Endpoints) > maxSliceEndpoints:
 		errs = append(errs, field.TooMany(at, len(s.Endpoints), maxSliceEndpoints))
-	} else {
+	default:
 		for i := range s.Endpoints {
 			errs = append(errs, validateSliceEndpoint(&s.Endpoints[i], s.AddressType, at.Index(i))...)
 		}

@@ -109,9 +109,8 @@ func eventSource(e *corev1.Event) string {
 	return component + ", " + host
 }
 
-// validateEvent is lenient with events that only have the older timestamps.
-//
-// Kubernetes: events written through events.k8s.io/v1 have to pass further rules.
+// validateEvent is lenient with events that only have the older timestamps. What comes
+// through events.k8s.io has to pass validateEventsV1 as well.
 func validateEvent(e *corev1.Event) field.ErrorList {
 	errs := dnsSubdomain(e.Namespace, field.NewPath("namespace"))
 	about := e.InvolvedObject.Namespace

@@ -108,6 +108,10 @@ type Version struct {
 	// references into their argument.
 	FromStorage func(Object) Object
 	ToStorage   func(Object) Object
+
+	// Validate has rules beyond the kind's for what is written through this version; the
+	// objects are of the storage version, old is nil for a new one. nil: no more rules.
+	Validate func(new, old Object) field.ErrorList
 }
 
 // Subresource is a row of discovery below a kind.

@@ -93,6 +93,15 @@ func (k *Kind) CheckUpdate(obj, old Object) field.ErrorList {
 	return errs
 }
 
+// CheckWritten is what an update (old) or a creation (no old) through this version must
+// pass beyond the kind's own rules.
+func (v *Version) CheckWritten(obj, old Object) field.ErrorList {
+	if v.Validate == nil {
+		return nil
+	}
+	return v.Validate(obj, old)
+}
+
 // BeforeStatusUpdate is BeforeUpdate for the /status subresource: only the status
 // and the metadata of what the client sent count.
 func (k *Kind) BeforeStatusUpdate(obj, old Object) field.ErrorList {

@@ -281,7 +281,7 @@ func TestPodStatusUpdates(t *testing.T) {
 	wantErrors(t, pods.BeforeStatusUpdate(p, old),
 		`status.qosClass: Invalid value: "Guaranteed": field is immutable`,
 		`status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state`,
-		`status.podIPs: Invalid value: ["10.244.1.2","10.244.1.3"]: may specify no more than one IP for each IP family`)
+		`status.podIPs: Invalid value: [{"IP":"10.244.1.2"},{"IP":"10.244.1.3"}]: may specify no more than one IP for each IP family`)
 }
 
 func TestPodGracePeriod(t *testing.T) {

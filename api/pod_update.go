@@ -116,18 +116,11 @@ func validatePodStatus(p, old *corev1.Pod) field.ErrorList {
 	if n := p.Status.NominatedNodeName; n != "" && n != old.Status.NominatedNodeName {
 		errs = append(errs, dnsSubdomain(n, at.Child("nominatedNodeName"))...)
 	}
-	var ips, hosts []string
-	for _, ip := range p.Status.PodIPs {
-		ips = append(ips, ip.IP)
-	}
-	for _, ip := range p.Status.HostIPs {
-		hosts = append(hosts, ip.IP)
-	}
-	errs = append(errs, validateFamilyPair(ips, at.Child("podIPs"))...)
-	errs = append(errs, validateFamilyPair(hosts, at.Child("hostIPs"))...)
-	if len(hosts) > 0 && hosts[0] != p.Status.HostIP {
+	errs = append(errs, validateFamilyPair(podIPs(p), podIPs(old), p.Status.PodIPs, at.Child("podIPs"))...)
+	if hosts := hostIPs(p); len(hosts) > 0 && hosts[0] != p.Status.HostIP {
 		errs = append(errs, field.Invalid(at.Child("hostIPs").Index(0).Child("ip"), hosts[0], "must be equal to `hostIP`"))
 	}
+	errs = append(errs, validateFamilyPair(hostIPs(p), hostIPs(old), p.Status.HostIPs, at.Child("hostIPs"))...)
 	return append(errs, validateTransitions(p, old, at)...)
 }
 
@@ -139,15 +132,32 @@ func immutableOnceSet(now, was corev1.PodQOSClass, at *field.Path) field.ErrorLi
 	return immutable(now, was, at)
 }
 
-func validateFamilyPair(ips []string, at *field.Path) field.ErrorList {
+func podIPs(p *corev1.Pod) []string {
+	var ips []string
+	for _, ip := range p.Status.PodIPs {
+		ips = append(ips, ip.IP)
+	}
+	return ips
+}
+
+func hostIPs(p *corev1.Pod) []string {
+	var ips []string
+	for _, ip := range p.Status.HostIPs {
+		ips = append(ips, ip.IP)
+	}
+	return ips
+}
+
+// validateFamilyPair checks a list of addresses that stands in the status as shown.
+func validateFamilyPair(ips, before []string, shown any, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	families := map[corev1.IPFamily]bool{}
 	for i, ip := range ips {
-		errs = append(errs, ipAddress(ip, at.Index(i))...)
+		errs = append(errs, ipAddress(ip, at.Index(i), before...)...)
 		families[familyOf(ip)] = true
 	}
 	if len(ips) > 1 && len(families) != len(ips) {
-		errs = append(errs, field.Invalid(at, ips, "may specify no more than one IP for each IP family"))
+		errs = append(errs, field.Invalid(at, untagged(shown), "may specify no more than one IP for each IP family"))
 	}
 	return errs
 }

@@ -119,10 +119,10 @@ func portNameWarnings(spec *corev1.PodSpec, at *field.Path) []string {
 func addressWarnings(spec *corev1.PodSpec, at *field.Path) []string {
 	var w []string
 	for i, ip := range deref(spec.DNSConfig).Nameservers {
-		w = append(w, validation.GetWarningsForIP(at.Child("dnsConfig", "nameservers").Index(i), ip)...)
+		w = append(w, ipWarnings(ip, at.Child("dnsConfig", "nameservers").Index(i))...)
 	}
 	for i, a := range spec.HostAliases {
-		w = append(w, validation.GetWarningsForIP(at.Child("hostAliases").Index(i).Child("ip"), a.IP)...)
+		w = append(w, ipWarnings(a.IP, at.Child("hostAliases").Index(i).Child("ip"))...)
 	}
 	return w
 }

@@ -112,7 +112,9 @@ func validateClaimNames(list []corev1.ResourceClaim, claims sets.Set[string], at
 		at, key := at.Index(i), c.Name
 		if c.Name == "" {
 			errs = append(errs, field.Required(at, ""))
-		} else if seen.Has(c.Name) {
+			continue
+		}
+		if seen.Has(c.Name) {
 			errs = append(errs, field.Duplicate(at, c.Name))
 		} else {
 			if c.Request != "" {

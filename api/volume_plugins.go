@@ -151,10 +151,8 @@ func validateAzureDisk(d *corev1.AzureDiskVolumeSource, at *field.Path) field.Er
 	return errs
 }
 
-// validateCSI says twice what is wrong with the driver, as upstream does.
 func validateCSI(c *corev1.CSIVolumeSource, at *field.Path) field.ErrorList {
 	errs := driverName(c.Driver, at.Child("driver"))
-	errs = append(errs, errs...)
 	if ref := c.NodePublishSecretRef; ref != nil {
 		missing := needed(at.Child("nodePublishSecretRef"), "name", ref.Name)
 		if errs = append(errs, missing...); len(missing) == 0 {

@@ -53,11 +53,11 @@ func (f file) String() string {
 func overlapWarnings(v *corev1.Volume) []string {
 	switch {
 	case v.ConfigMap != nil:
-		return overlaps(v.Name, fmt.Sprintf("ConfigMap %q", v.ConfigMap.Name), itemFiles(v.ConfigMap.Items, ""))
+		return overlaps(v.Name, fmt.Sprintf("ConfigMap %q", v.ConfigMap.Name), itemFiles(v.ConfigMap.Items, ""), 0)
 	case v.Secret != nil:
-		return overlaps(v.Name, fmt.Sprintf("Secret %q", v.Secret.SecretName), itemFiles(v.Secret.Items, ""))
+		return overlaps(v.Name, fmt.Sprintf("Secret %q", v.Secret.SecretName), itemFiles(v.Secret.Items, ""), 0)
 	case v.DownwardAPI != nil:
-		return overlaps(v.Name, "DownwardAPI", downwardFiles(v.DownwardAPI.Items, ""))
+		return overlaps(v.Name, "DownwardAPI", downwardFiles(v.DownwardAPI.Items, ""), 0)
 	case v.Projected != nil:
 		var w []string
 		var files []file
@@ -65,9 +65,11 @@ func overlapWarnings(v *corev1.Volume) []string {
 			if s == (corev1.VolumeProjection{}) {
 				w = append(w, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
 			}
+			before := len(files)
 			files = append(files, projectedFiles(&s)...)
+			w = append(w, overlaps(v.Name, "Projected", files, before)...)
 		}
-		return append(w, overlaps(v.Name, "Projected", files)...)
+		return w
 	}
 	return nil
 }
@@ -106,9 +108,10 @@ func projectedFiles(s *corev1.VolumeProjection) []file {
 	return nil
 }
 
-func overlaps(volume, source string, files []file) []string {
+// overlaps are those of the files after the first ones with any before them.
+func overlaps(volume, source string, files []file, first int) []string {
 	var w []string
-	for i := range files {
+	for i := first; i < len(files); i++ {
 		files[i].path = strings.TrimRight(files[i].path, "/")
 		f := files[i]
 		for _, other := range files[:i] {

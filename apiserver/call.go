@@ -215,7 +215,9 @@ func (h *handlers) objectView(res *resource) view {
 		res.kind.PrepareForUpdate(next, old)
 		return next
 	}
-	v.check = res.kind.CheckUpdate
+	v.check = func(next, old api.Object) field.ErrorList {
+		return append(res.kind.CheckUpdate(next, old), res.version.CheckWritten(next, old)...)
+	}
 	switch res.kind {
 	case h.core("services").kind:
 		v.grant = h.grantService

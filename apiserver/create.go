@@ -103,7 +103,9 @@ func (h *handlers) addOnce(ctx context.Context, res *resource, obj api.Object, d
 	begin(obj)
 	res.kind.PrepareForCreate(obj)
 	v := h.objectView(res)
-	v.check = func(next, _ api.Object) field.ErrorList { return res.kind.CheckCreate(next) }
+	v.check = func(next, _ api.Object) field.ErrorList {
+		return append(res.kind.CheckCreate(next), res.version.CheckWritten(next, nil)...)
+	}
 	v.approve = func(next, _ api.Object) error { return approve(next) }
 	if obj.GetName() == "" { // there is no key to write to; let validation say what is missing
 		_, err := h.admit(res, obj, nil, nil, v)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"orrery.example.org/api"
@@ -98,7 +100,7 @@ func (h *handlers) admit(res *resource, next, old api.Object, taken alloc.Taken,
 		if v.body != nil && v.body.Kind != gk.Kind { // what the client sent was a Scale
 			gk = v.body.GroupKind()
 		}
-		return w, apierrors.NewInvalid(gk, next.GetName(), errs)
+		return w, apierrors.NewInvalid(gk, next.GetName(), once(errs))
 	}
 	if v.approve != nil {
 		if err := v.approve(next, old); err != nil {
@@ -182,3 +184,13 @@ func sameObject(res *resource, body, old api.Object) error {
 // modified is the message of a 409. Whoever gets it reads the object again, makes his
 // change again and writes again: that is how clients share an object without locks.
 const modified = "the object has been modified; please apply your changes to the latest version and try again"
+
+// once leaves out what was said before: some rules hold for two reasons.
+func once(errs field.ErrorList) field.ErrorList {
+	said := sets.New[string]()
+	return slices.DeleteFunc(errs, func(e *field.Error) bool {
+		text := e.Error()
+		defer said.Insert(text)
+		return said.Has(text)
+	})
+}

@@ -81,9 +81,6 @@ var differences = []difference{
 			return strings.HasPrefix(r.path, "/api/v1/nodes") && mentions(c.at, ".spec.taints")
 		},
 	}, {
-		reason:  "Events through events.k8s.io get core/v1's rules only",
-		applies: func(_ group, r request, c change) bool { return strings.HasPrefix(r.path, "@events.k8s.io/v1/events?") },
-	}, {
 		reason: "a Pod's fields that may not change: upstream shows the difference in names of its own",
 		applies: func(_ group, _ request, c change) bool {
 			const said = "pod updates may not change fields other than"

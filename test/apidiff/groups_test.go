@@ -16,5 +16,6 @@ var groups = []group{
 	{"fields", fields},
 	{"fields-of-service", fieldsOfService},
 	{"fields-of-pod", fieldsOfPod},
+	{"rules-of-pod", rulesOfPod},
 	{"fields-of-workloads", fieldsOfWorkloads},
 }
