@@ -71,6 +71,8 @@ var access = []request{
 	post("@rbac.authorization.k8s.io/v1/rolebindings", `{metadata: {name: none}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: none}}`).by("alice/devs"),
 	post("@rbac.authorization.k8s.io/v1/rolebindings", `{metadata: {name: none}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: none}, subjects: [{kind: User, name: bob, apiGroup: rbac.authorization.k8s.io}]}`),
 	get("@pods").by("bob/devs"),
+	post("@rbac.authorization.k8s.io/v1/rolebindings", `{metadata: {name: gone}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: gone}, subjects: [{kind: User, name: alice, apiGroup: rbac.authorization.k8s.io}]}`),
+	post("@rbac.authorization.k8s.io/v1/roles", `{metadata: {name: more}, rules: [{verbs: [get], apiGroups: [""], resources: [secrets]}]}`).by("alice/devs"),
 	review(`{user: bob, resourceAttributes: {verb: list, resource: pods, namespace: $ns}}`),
 	patch(mergePatch, "@rbac.authorization.k8s.io/v1/rolebindings/own", `{roleRef: {name: more}}`),
 	post("/apis/rbac.authorization.k8s.io/v1/clusterroles", `{metadata: {name: x}}`).by("alice/devs"),
