@@ -209,8 +209,8 @@ func validateClusterRoleBinding(b *rbacv1.ClusterRoleBinding) field.ErrorList {
 
 func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool, kinds ...string) field.ErrorList {
 	at := field.NewPath("roleRef")
-	errs := only(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)
-	errs = append(errs, only(ref.Kind, at.Child("kind"), kinds...)...)
+	errs := supported(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)
+	errs = append(errs, supported(ref.Kind, at.Child("kind"), kinds...)...)
 	if ref.Name == "" {
 		errs = append(errs, field.Required(at.Child("name"), ""))
 	} else {
@@ -232,14 +232,14 @@ func validateSubject(s rbacv1.Subject, namespaced bool, at *field.Path) field.Er
 		if s.Name != "" {
 			errs = append(errs, dnsSubdomain(s.Name, at.Child("name"))...)
 		}
-		errs = append(errs, only(s.APIGroup, at.Child("apiGroup"), "")...)
+		errs = append(errs, supported(s.APIGroup, at.Child("apiGroup"), "")...)
 		if !namespaced && s.Namespace == "" {
 			errs = append(errs, field.Required(at.Child("namespace"), ""))
 		}
 	case rbacv1.UserKind, rbacv1.GroupKind:
-		errs = append(errs, only(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)...)
+		errs = append(errs, supported(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)...)
 	default:
-		errs = append(errs, only(s.Kind, at.Child("kind"), rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind)...)
+		errs = append(errs, supported(s.Kind, at.Child("kind"), rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind)...)
 	}
 	return errs
 }

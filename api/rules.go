@@ -77,14 +77,6 @@ func oneOf[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
 	return nil
 }
 
-// only requires one of the allowed values, where none at all is just another wrong one.
-func only[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
-	if !slices.Contains(allowed, value) {
-		return field.ErrorList{field.NotSupported(at, value, allowed)}
-	}
-	return nil
-}
-
 // supported is oneOf for fields that may be left out: there the empty value is as wrong
 // as any other.
 func supported[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
