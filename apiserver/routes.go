@@ -17,8 +17,8 @@ import (
 	"orrery.example.org/apiserver/openapi"
 )
 
-// routes is the map of the server's paths. Every resource goes through a handful of
-// patterns and is looked up by its name, so that a kind needs no route of its own.
+// routes is the map of the server's paths. Every resource goes through one matcher
+// (path.go) and is looked up by its name, so that a kind needs no route of its own.
 //
 // A request's life: record (filters.go) notes it and catches panics, authenticate
 // finds the user, a route matches, authorize asks whether he may, and the handler
@@ -30,6 +30,7 @@ func (h *handlers) routes() http.Handler {
 	r.NotFoundHandler = h.authorize(h.handle(h.noSuchPath))
 	r.MethodNotAllowedHandler = h.authorize(h.handle(func(http.ResponseWriter, *http.Request) error { return errMethodNotAllowed() }))
 
+	r.MatcherFunc(matchResource).Handler(h.handle(h.serveResource))
 	h.health.register(r)
 	r.Handle("/version{slash:/?}", h.handle(h.version)).Methods(http.MethodGet)
 	r.Handle("/metrics", h.metrics.handler())
@@ -37,30 +38,10 @@ func (h *handlers) routes() http.Handler {
 	openapi.Register(r, h.kinds, Version)
 	h.issuer.Register(r, h.advertise)
 
-	serve := h.handle(h.serveResource)
-	for _, prefix := range []string{"/api/{version}", "/apis/{group}/{version}"} {
-		h.resourceRoutes(r, prefix+"/{watch:watch}", serve) // deprecated: ?watch=true says the same
-		h.resourceRoutes(r, prefix, serve)
-	}
 	index := h.index(r)
 	r.Handle("/", index)
 	r.Handle("/index.html", index)
 	return h.record(h.authenticate(r))
-}
-
-// resourceRoutes are the paths of collections, objects and what is below these. A slash
-// at the end makes no difference, but to who is behind a proxy.
-func (h *handlers) resourceRoutes(r *mux.Router, prefix string, serve http.Handler) {
-	const slash = "{slash:/?}"
-	// A Namespace is a resource and a place. These two are its subresources, not
-	// collections in a namespace.
-	r.Handle(prefix+"/{resource:namespaces}/{name}/{subresource:status|finalize}"+slash, serve)
-	for _, collection := range []string{"/namespaces/{namespace}/{resource}", "/{resource}"} {
-		r.Handle(prefix+collection+slash, serve)
-		r.Handle(prefix+collection+"/{name}"+slash, serve)
-		r.Handle(prefix+collection+"/{name}/{subresource:proxy}/{rest:.*}", serve)
-		r.Handle(prefix+collection+"/{name}/{subresource}"+slash, serve)
-	}
 }
 
 // index lists the paths that don't depend on what is stored.
