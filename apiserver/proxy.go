@@ -18,6 +18,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"orrery.example.org/api"
+	"orrery.example.org/apiserver/store"
 )
 
 // proxyMethods are what can be sent through a proxy.
@@ -143,19 +146,24 @@ func (h *handlers) serviceLocation(c *call, name, port string) (*url.URL, error)
 	return &url.URL{Host: host}, nil
 }
 
-// slicesOf finds the EndpointSlices of a Service.
+// slicesOf finds the EndpointSlices of a Service, as they are now: who has just made one
+// wants to be led there.
 func (h *handlers) slicesOf(ctx context.Context, namespace, service string) ([]*discoveryv1.EndpointSlice, error) {
-	all, err := h.List(ctx, schema.GroupResource{Group: discoveryv1.GroupName, Resource: "endpointslices"}, namespace)
+	objects, err := h.collection(schema.GroupResource{Group: discoveryv1.GroupName, Resource: "endpointslices"})
 	if err != nil {
 		return nil, err
 	}
-	var found []*discoveryv1.EndpointSlice
-	for _, o := range all {
-		if o.GetLabels()[discoveryv1.LabelServiceName] == service {
-			found = append(found, o.(*discoveryv1.EndpointSlice))
-		}
+	found, err := objects.List(ctx, store.ListOptions{Namespace: namespace, Match: func(o api.Object) bool {
+		return o.GetLabels()[discoveryv1.LabelServiceName] == service
+	}})
+	if err != nil {
+		return nil, err
 	}
-	return found, nil
+	var all []*discoveryv1.EndpointSlice
+	for _, v := range found.Items {
+		all = append(all, v.Object.(*discoveryv1.EndpointSlice))
+	}
+	return all, nil
 }
 
 // family is that of the cluster's first Service CIDR.
