@@ -153,7 +153,6 @@ func (h *handlers) serveResource(w http.ResponseWriter, r *http.Request) error {
 	if err := acceptable(r, c.produces(a.Verb)); err != nil {
 		return err
 	}
-	grow()
 	if c.kind.Deprecated != "" {
 		c.warn(c.kind.Deprecated)
 	}

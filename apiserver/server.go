@@ -10,7 +10,8 @@
 // Read server.go (the boot order), routes.go (the paths), filters.go and call.go (the
 // life of a request), then a verb: get.go, watch.go (the life of a watch), create.go
 // with write.go (the life of a write), apply.go (of an apply), delete.go with
-// deletion.go. negotiate.go says what a client may ask for, form.go how objects become
+// deletion.go, or evict (eviction.go). What is only asked and never stored is in review.go
+// and token.go. negotiate.go says what a client may ask for, form.go how objects become
 // those bytes (cbor.go in CBOR), patience.go what happens if nobody reads them. What goes
 // on to somebody else is in connect.go (streams to a node) and proxy.go (to Pods, Services
 // and nodes); socket.go is a watch for browsers.

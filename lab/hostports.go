@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,9 +45,10 @@ type hostPort struct {
 
 // hostPorts are the listeners on this machine.
 type hostPorts struct {
-	c    *cluster
-	mu   sync.Mutex
-	open map[servicePort]openPort
+	c     *cluster
+	mu    sync.Mutex
+	open  map[servicePort]openPort
+	taken map[servicePort]bool // what somebody else has, and we have said so
 }
 
 type openPort struct {
@@ -53,7 +56,13 @@ type openPort struct {
 	forwarder *forwarder
 }
 
-func newHostPorts(c *cluster) *hostPorts { return &hostPorts{c: c, open: map[servicePort]openPort{}} }
+func newHostPorts(c *cluster) *hostPorts {
+	return &hostPorts{c: c, open: map[servicePort]openPort{}, taken: map[servicePort]bool{}}
+}
+
+// portRetry is how often a port is tried that somebody else has. That may be ourselves for
+// a moment: a program that is being started holds a port that was closed just now.
+const portRetry = 500 * time.Millisecond
 
 // run follows the Services until ctx ends.
 func (h *hostPorts) run(ctx context.Context) error {
@@ -66,17 +75,22 @@ func (h *hostPorts) run(ctx context.Context) error {
 	factory.StartWithContext(ctx)
 	defer factory.Shutdown()
 	defer h.sync(ctx, nil)
+	var retry <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-retry:
 		}
 		all, err := services.Lister().List(labels.Everything())
 		if err != nil {
 			return err
 		}
-		h.sync(ctx, wantedPorts(all))
+		retry = nil
+		if !h.sync(ctx, wantedPorts(all)) {
+			retry = time.After(portRetry)
+		}
 		for _, svc := range all {
 			if err := h.annotate(ctx, svc); err != nil && ctx.Err() == nil {
 				h.c.logger("hostports").Warn("cannot tell where a load balancer is on this machine", "service", svc.Name, "error", err)
@@ -117,9 +131,8 @@ func balancerOf(s *corev1.Service) netip.Addr {
 	return netip.Addr{}
 }
 
-// sync opens and closes listeners. A port that another program has is left alone
-// and tried again at the next change.
-func (h *hostPorts) sync(ctx context.Context, wanted map[servicePort]hostPort) {
+// sync opens and closes listeners, and tells whether all that are wanted are open.
+func (h *hostPorts) sync(ctx context.Context, wanted map[servicePort]hostPort) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for key, o := range h.open {
@@ -138,12 +151,18 @@ func (h *hostPorts) sync(ctx context.Context, wanted map[servicePort]hostPort) {
 		}
 		f, err := h.listen(ctx, key.protocol, w)
 		if err != nil {
-			h.c.logger("hostports").Warn("a port is not reachable from this machine", "service", key.service, "port", w.number, "error", err)
+			if !h.taken[key] {
+				h.c.logger("hostports").Warn("a port is not reachable from this machine", "service", key.service, "port", w.number, "error", err)
+			}
+			h.taken[key] = true
 			continue
 		}
 		w.number = f.number
 		h.open[key] = openPort{w, f}
+		delete(h.taken, key)
 	}
+	maps.DeleteFunc(h.taken, func(key servicePort, _ bool) bool { _, ok := wanted[key]; return !ok })
+	return len(h.open) == len(wanted)
 }
 
 func (h *hostPorts) listen(ctx context.Context, protocol corev1.Protocol, w hostPort) (*forwarder, error) {
