@@ -67,6 +67,7 @@ func startCluster(t testing.TB, names ...string) *cluster {
 	must(t, err)
 	must(t, links.LinkSetUp(bridge))
 	c.control = c.plugIn("control", "172.30.0.2")
+	c.letMastersIn() // before anybody asks: the fake API is not made for changes under way
 	for i, name := range names {
 		m := &machine{
 			name: name, address: fmt.Sprintf("172.30.0.%d", 11+i), podCIDR: fmt.Sprintf("10.244.%d.0/24", 1+i),
@@ -121,7 +122,6 @@ func (c *cluster) startAgent(m *machine) {
 	cfg, err = cfg.complete()
 	must(t, err)
 	m.agent = newNode(cfg, c.api)
-	c.letMastersIn()
 	ctx, cancel := context.WithCancel(c.ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- m.agent.Run(ctx) }()

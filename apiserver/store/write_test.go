@@ -110,6 +110,9 @@ func TestConcurrentIncrements(t *testing.T) {
 		wg.Go(func() {
 			for range each {
 				_, err := c.Write(testContext(t), "default", "counter", func(current *Version) (Write, error) {
+					if current == nil { // this server has not heard of it yet; Write makes sure and asks again
+						return Write{}, errors.New("there is no counter")
+					}
 					var n int
 					if _, err := fmt.Sscan(value(current), &n); err != nil {
 						return Write{}, err
