@@ -64,8 +64,8 @@ func holds(m iptables.Match, p *Packet, node *Node) (bool, error) {
 	case iptables.Mark:
 		met = p.Mark&m.Number == m.Number
 	case iptables.Recent:
-		age, seen := p.seen(m.Text)
-		met = seen && age <= time.Duration(m.Number)*time.Second
+		client, seen := p.recall(m.Text)
+		met = seen && client.Age <= time.Duration(m.Number)*time.Second
 	default:
 		return false, fmt.Errorf("condition of unknown kind %d", m.Kind)
 	}

@@ -141,14 +141,13 @@ func (p *Packet) masqueraded() *Packet {
 	return &q
 }
 
-// seen tells how long ago the packet's source was put into a list.
-func (p *Packet) seen(list string) (age time.Duration, ok bool) {
-	for _, m := range p.Affinity {
-		if m.List == list && m.Source == p.Source {
-			return m.Age, true
-		}
+// recall finds the packet's source in a list.
+func (p *Packet) recall(list string) (m Memory, ok bool) {
+	i := slices.IndexFunc(p.Affinity, func(m Memory) bool { return m.List == list && m.Source == p.Source })
+	if i < 0 {
+		return Memory{}, false
 	}
-	return 0, false
+	return p.Affinity[i], true
 }
 
 // remember puts a client into a list, in place of what the list has of it.

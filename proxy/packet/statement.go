@@ -324,13 +324,8 @@ func (p *parser) dnat() (*statement, error) {
 // remembered sends a client back to the endpoint that it had.
 func remembered(e expression) *statement {
 	find := func(p *Packet) (Memory, bool) {
-		list := e[1:].text(p) // all but the client
-		for _, m := range p.Affinity {
-			if m.List == list && m.Source == p.Source && m.Age <= m.Timeout {
-				return m, true
-			}
-		}
-		return Memory{}, false
+		m, ok := p.recall(e[1:].text(p)) // the list is all but the client
+		return m, ok && m.Age <= m.Timeout
 	}
 	return &statement{
 		run: func(p *Packet, _ *Node) []Branch {
