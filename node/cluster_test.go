@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,8 @@ type cluster struct {
 	fabric  *host.Host
 	control *host.Host
 	nodes   map[string]*machine
+
+	reviewed, issued atomic.Int32 // tokens, by the API
 }
 
 // machine is a node's namespace and the agent in it.
@@ -67,7 +70,7 @@ func startCluster(t testing.TB, names ...string) *cluster {
 	must(t, err)
 	must(t, links.LinkSetUp(bridge))
 	c.control = c.plugIn("control", "172.30.0.2")
-	c.letMastersIn() // before anybody asks: the fake API is not made for changes under way
+	c.answer() // before anybody asks: the fake API is not made for changes under way
 	for i, name := range names {
 		m := &machine{
 			name: name, address: fmt.Sprintf("172.30.0.%d", 11+i), podCIDR: fmt.Sprintf("10.244.%d.0/24", 1+i),

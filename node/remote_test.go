@@ -8,20 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/httpstream"
-	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
-	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
@@ -296,7 +289,6 @@ func TestStoryWhoMayEnter(t *testing.T) {
 			t.Errorf("%s: %s, want %d", name, response.Status, row.want)
 		}
 	}
-	reviewed := c.reviewTokens(map[string]string{"spy's": "spy", "monitor's": "monitor"})
 	anonymous := c.remote("node1", pki.Admin)
 	other, err := pki.NewCA("another")
 	must(t, err)
@@ -333,32 +325,7 @@ func TestStoryWhoMayEnter(t *testing.T) {
 		}
 		client.CloseIdleConnections()
 	}
-	if n := reviewed.Load(); n != 3 {
+	if n := c.reviewed.Load(); n != 3 {
 		t.Errorf("%d reviews for three tokens", n)
 	}
-}
-
-// letMastersIn has the API answer what a node asks of it: masters may do everything, the
-// user monitor may read metrics.
-func (c *cluster) letMastersIn() {
-	c.api.(*fake.Clientset).PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
-		what := review.Spec.ResourceAttributes
-		review.Status.Allowed = slices.Contains(review.Spec.Groups, "system:masters") ||
-			review.Spec.User == "monitor" && what.Verb == "get" && what.Resource == "nodes" && what.Subresource == "metrics" && what.Name == "node1"
-		return true, review, nil
-	})
-}
-
-// reviewTokens has the API know these tokens, and counts the questions.
-func (c *cluster) reviewTokens(known map[string]string) *atomic.Int32 {
-	var count atomic.Int32
-	c.api.(*fake.Clientset).PrependReactor("create", "tokenreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		count.Add(1)
-		review := a.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenReview).DeepCopy()
-		user, ok := known[review.Spec.Token]
-		review.Status.Authenticated, review.Status.User.Username = ok, user
-		return true, review, nil
-	})
-	return &count
 }

@@ -5,17 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 )
 
@@ -105,24 +100,6 @@ func withToken(s *corev1.PodSpec) {
 	}})(s)
 }
 
-// issueTokens lets the API answer TokenRequests, and counts them.
-func (c *cluster) issueTokens() *atomic.Int32 {
-	var count atomic.Int32
-	c.api.(*fake.Clientset).PrependReactor("create", "serviceaccounts", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if a.GetSubresource() != "token" {
-			return false, nil, nil
-		}
-		req := a.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenRequest).DeepCopy()
-		ref := req.Spec.BoundObjectRef
-		req.Status = authenticationv1.TokenRequestStatus{
-			Token:               fmt.Sprintf("%d for %s %s of %s", count.Add(1), ref.Kind, ref.Name, a.(clienttesting.CreateActionImpl).Name),
-			ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour)),
-		}
-		return true, req, nil
-	})
-	return &count
-}
-
 // hasEvent looks for an event whose message ends so.
 func (c *cluster) hasEvent(reason, message string) error {
 	all, err := c.api.CoreV1().Events("default").List(c.ctx, metav1.ListOptions{})
@@ -139,7 +116,6 @@ func (c *cluster) hasEvent(reason, message string) error {
 
 func TestStoryTokens(t *testing.T) {
 	c := startCluster(t, "node1")
-	asked := c.issueTokens()
 	const read = "cd /var/run/secrets/kubernetes.io/serviceaccount && cat token && echo . && cat ca.crt namespace && stat -L -c .%a token"
 	c.pod("node1", "early", "busybox", command("sleep", "1000"), withToken)
 	c.eventually("the certificate is missed", func() error {
@@ -150,7 +126,7 @@ func TestStoryTokens(t *testing.T) {
 	if p, err := c.get("early"); err != nil || len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Running != nil {
 		t.Errorf("runs without its volume: %v %v", p, err)
 	}
-	before := asked.Load()
+	before := c.issued.Load()
 	if out, err := c.execIn("node1", "web", "true"); err == nil || !strings.Contains(err.Error(), `configmap "kube-root-ca.crt" not found`) {
 		t.Errorf("into a container that cannot be mounted: %s %v", out, err)
 	}
@@ -161,7 +137,7 @@ func TestStoryTokens(t *testing.T) {
 	}
 	c.pod("node1", "other", "nginx", withToken)
 	c.ready("other")
-	if n := asked.Load() - before; n > 1 {
+	if n := c.issued.Load() - before; n > 1 {
 		t.Errorf("%d tokens for programs that don't read them", n)
 	}
 	for range 2 {
@@ -170,7 +146,7 @@ func TestStoryTokens(t *testing.T) {
 			t.Errorf("in a built-in program's container: %q, want %q", got, want)
 		}
 	}
-	if n := asked.Load() - before; n > 2 {
+	if n := c.issued.Load() - before; n > 2 {
 		t.Errorf("%d tokens, one for each that was looked into would do", n)
 	}
 	c.configMap("kube-root-ca.crt", map[string]string{"ca.crt": "another "})
