@@ -30,12 +30,6 @@ import (
 	"orrery.example.org/proxy/plan"
 )
 
-// The modes, which are the backends.
-const (
-	ModeIPTables = "iptables"
-	ModeNFTables = "nftables"
-)
-
 // Config is what a Proxy needs to know.
 type Config struct {
 	NodeName   string   `mapstructure:"node-name"`
@@ -72,7 +66,7 @@ type Config struct {
 // Defaults is a Config that lacks only NodeName and Client.
 func Defaults() Config {
 	return Config{
-		Mode:               "iptables",
+		Mode:               ModeIPTables,
 		IPFamilies:         []string{string(plan.IPv4)},
 		DetectLocalMode:    "ClusterCIDR",
 		ClusterCIDR:        "10.244.0.0/16",
@@ -93,8 +87,8 @@ func (c *Config) validate() error {
 	if c.NodeName == "" {
 		bad("node-name is missing")
 	}
-	if c.Mode != ModeIPTables && c.Mode != ModeNFTables {
-		bad("mode %q is unknown; there are: iptables, nftables", c.Mode)
+	if _, err := modeOf(c.Mode); err != nil {
+		errs = append(errs, err)
 	}
 	if !slices.Contains([]string{"", "nft", "legacy"}, c.IPTablesVariant) {
 		bad("iptables-variant %q is unknown; there are: nft, legacy", c.IPTablesVariant)

@@ -16,15 +16,15 @@ type metrics struct {
 	duration, fullDuration, partialDuration *prometheus.HistogramVec
 	networkProgramming                      *prometheus.HistogramVec
 	lastSync, lastQueued                    *prometheus.GaugeVec
-	failures                                *prometheus.CounterVec
-	partialFailures                         *prometheus.CounterVec // iptables only, as the next two
+	failures                                map[string]*prometheus.CounterVec // by mode
+	partialFailures                         *prometheus.CounterVec            // iptables only, as the next two
 	rulesTotal, rulesLast                   *prometheus.GaugeVec
 	noLocalEndpoints                        *prometheus.GaugeVec
 	conntrackDeleted                        *prometheus.CounterVec
 	healthz, livez                          *prometheus.CounterVec
 }
 
-func newMetrics(mode string) *metrics {
+func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	family := []string{"ip_family"}
@@ -36,14 +36,14 @@ func newMetrics(mode string) *metrics {
 		"From the change of a Pod or Service to its effect in the kernel", programmingBuckets(), family...)
 	m.lastSync = m.gauge("sync_proxy_rules_last_timestamp_seconds", "When the last sync succeeded", family...)
 	m.lastQueued = m.gauge("sync_proxy_rules_last_queued_timestamp_seconds", "When a sync was last asked for", family...)
-	if mode == ModeNFTables {
-		m.failures = m.counter("sync_proxy_rules_nftables_sync_failures_total", "Failed syncs", family...)
-	} else {
-		m.failures = m.counter("sync_proxy_rules_iptables_restore_failures_total", "Failed calls of iptables-restore", family...)
-		m.partialFailures = m.counter("sync_proxy_rules_iptables_partial_restore_failures_total", "Failed syncs of some Services", family...)
-		m.rulesTotal = m.gauge("sync_proxy_rules_iptables_total", "Rules of Services in the kernel", "table", "ip_family")
-		m.rulesLast = m.gauge("sync_proxy_rules_iptables_last", "Lines written by the last sync", "table", "ip_family")
+	// A metric shows up with its first value, so each mode shows its own only.
+	m.failures = map[string]*prometheus.CounterVec{
+		ModeIPTables: m.counter("sync_proxy_rules_iptables_restore_failures_total", "Failed calls of iptables-restore", family...),
+		ModeNFTables: m.counter("sync_proxy_rules_nftables_sync_failures_total", "Failed syncs", family...),
 	}
+	m.partialFailures = m.counter("sync_proxy_rules_iptables_partial_restore_failures_total", "Failed syncs of some Services", family...)
+	m.rulesTotal = m.gauge("sync_proxy_rules_iptables_total", "Rules of Services in the kernel", "table", "ip_family")
+	m.rulesLast = m.gauge("sync_proxy_rules_iptables_last", "Lines written by the last sync", "table", "ip_family")
 	m.noLocalEndpoints = m.gauge("sync_proxy_rules_no_local_endpoints_total",
 		"Ports with policy Local that have endpoints, but none on this node", "traffic_policy", "ip_family")
 	m.conntrackDeleted = m.counter("conntrack_reconciler_deleted_entries_total", "Stale UDP flows removed", family...)
@@ -80,27 +80,37 @@ func (m *metrics) counter(name, help string, labels ...string) *prometheus.Count
 }
 
 // synced records one attempt of a sync.
-func (m *metrics) synced(f plan.Family, full bool, took time.Duration, r plan.Report, err error) {
-	name, kind := string(f), m.partialDuration
+func (m *metrics) synced(f *family, full bool, took time.Duration, r plan.Report, err error) {
+	name, kind := string(f.name), m.partialDuration
 	if full {
 		kind = m.fullDuration
 	}
 	m.duration.WithLabelValues(name).Observe(took.Seconds())
 	kind.WithLabelValues(name).Observe(took.Seconds())
 	if err != nil {
-		m.failures.WithLabelValues(name).Inc()
-		if !full && m.partialFailures != nil {
+		if failures := m.failures[f.mode.name]; failures != nil {
+			failures.WithLabelValues(name).Inc()
+		}
+		if !full && f.mode.name == ModeIPTables {
 			m.partialFailures.WithLabelValues(name).Inc()
 		}
 		return
 	}
 	m.lastSync.WithLabelValues(name).SetToCurrentTime()
-	if m.rulesTotal == nil {
+	if f.mode.name != ModeIPTables {
 		return
 	}
 	for _, table := range []string{"nat", "filter"} {
 		m.rulesTotal.WithLabelValues(table, name).Set(float64(r.Total[table]))
 		m.rulesLast.WithLabelValues(table, name).Set(float64(r.Written[table]))
+	}
+}
+
+// forget drops what was true of a mode that was left: its rules are gone.
+func (m *metrics) forget(mode string) {
+	if mode == ModeIPTables {
+		m.rulesTotal.Reset()
+		m.rulesLast.Reset()
 	}
 }
 

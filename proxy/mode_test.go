@@ -2,18 +2,105 @@ package proxy
 
 import (
 	"context"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
 	. "orrery.example.org/proxy/flowtest"
 )
 
+// held is a connection that was made before what a test does, and has to survive it.
+type held struct {
+	what           string
+	client, server net.Conn
+}
+
+// hold connects to a Service whose endpoint listens on another port of Pod c.
+func hold(t *testing.T, w *World, ln net.Listener, from, to string) held {
+	t.Helper()
+	client, err := w.Dial(from, "tcp", to)
+	if err != nil {
+		t.Fatalf("%s to %s: %v", from, to, err)
+	}
+	t.Cleanup(func() { client.Close() })
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	return held{from + " to " + to, client, server}
+}
+
+// alive sends a byte each way.
+func (h held) alive(t *testing.T, when string) {
+	t.Helper()
+	for _, way := range [][2]net.Conn{{h.client, h.server}, {h.server, h.client}} {
+		_ = way[1].SetDeadline(time.Now().Add(soon))
+		if _, err := way[0].Write([]byte("x")); err != nil {
+			t.Fatalf("%s, %s: %v", when, h.what, err)
+		}
+		if _, err := way[1].Read(make([]byte, 1)); err != nil {
+			t.Fatalf("%s, %s: %v", when, h.what, err)
+		}
+	}
+}
+
+// traces are what each mode leaves in a kernel, and how to see it.
+var traces = map[string]struct{ command, pattern string }{
+	ModeIPTables: {"iptables-save", "KUBE-"},
+	ModeNFTables: {"nft list tables", "kube-proxy"},
+}
+
+// onlyRulesOf fails the test where another mode has left something, or this one nothing.
+func onlyRulesOf(t *testing.T, w *World, mode string) {
+	t.Helper()
+	for name, trace := range traces {
+		args := strings.Fields(trace.command)
+		out, err := w.Node.Command(context.Background(), args[0], args[1:]...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there := strings.Contains(string(out), trace.pattern); there != (name == mode) {
+			t.Errorf("mode %s: %s shows %s: %v", mode, trace.command, trace.pattern, there)
+		}
+	}
+}
+
 // A proxy of another mode takes over: its rules serve, those of the other are gone, and
 // a connection that was there notices nothing (P40).
-func TestP40SwitchMode(t *testing.T) {
+func TestP40RestartInAnotherMode(t *testing.T) {
+	w := NewWorld(t)
+	ln, err := w.Place("c").Listen(context.Background(), "tcp", ":9090")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	other := Service("ns1", "svc2", "10.96.0.42")
+	client := fake.NewClientset(append(objects(Service("ns1", "svc1", "10.96.0.41"), "a"), other, Slice(other, 9090, Pods("c")...))...)
+	run(t, w.Node, client).stop()
+	conn := hold(t, w, ln, "b", "10.96.0.42:80")
+	for _, mode := range []string{ModeNFTables, ModeIPTables, ModeNFTables} {
+		r := run(t, w.Node, client, func(c *Config) { c.Mode = mode })
+		if got := reaches(w, "b", "10.96.0.41:80"); got != "a" {
+			t.Errorf("%s: %s", mode, got)
+		}
+		onlyRulesOf(t, w, mode)
+		conn.alive(t, mode)
+		r.stop()
+	}
+}
+
+// A running proxy goes from mode to mode. Connections of every sort stay, new ones are
+// never refused or lost, nothing is left of the former mode, and what changes afterwards
+// is followed as ever (P40).
+func TestP40SwitchRunning(t *testing.T) {
 	w := NewWorld(t)
 	ln, err := w.Place("c").Listen(context.Background(), "tcp", ":9090")
 	if err != nil {
@@ -21,44 +108,92 @@ func TestP40SwitchMode(t *testing.T) {
 	}
 	defer ln.Close()
 	svc := Service("ns1", "svc1", "10.96.0.41", NodePort(30080))
-	other := Service("ns1", "svc2", "10.96.0.42")
-	client := fake.NewClientset(append(objects(svc, "a"), other, Slice(other, 9090, Pods("c")...))...)
-	list := func(args ...string) string {
-		out, err := w.Node.Command(context.Background(), args[0], args[1:]...).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(out)
+	long := Service("ns1", "long", "10.96.0.42", LoadBalancer(30081, "172.30.100.1"))
+	// With nftables NodePorts answer on the node's primary address alone, so it must be known.
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: Here},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: NodeIP}}}}
+	r := run(t, w.Node, fake.NewClientset(append(objects(svc, "ac"), long, Slice(long, 9090, Pods("c")...), node)...))
+	conns := []held{
+		hold(t, w, ln, "b", "10.96.0.42:80"), hold(t, w, ln, "node", "10.96.0.42:80"), // source kept, the node's own
+		hold(t, w, ln, "outside", NodeIP+":30081"), hold(t, w, ln, "outside", "172.30.100.1:80"), // masqueraded
+		hold(t, w, ln, "node", "127.0.0.1:30081"),
 	}
-	run(t, w.Node, client).stop()
-	conn, err := w.Dial("b", "tcp", "10.96.0.42:80")
-	if err != nil {
+	if _, err := r.client.CoreV1().Services("ns1").Create(t.Context(), Service("ns1", "late", "10.96.0.43"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	server, err := ln.Accept()
-	if err != nil {
+	answer := "a"
+	for _, mode := range []string{ModeNFTables, ModeIPTables, ModeNFTables, ModeNFTables, ModeIPTables} {
+		stop := connectAllTheTime(t, w, Flow{From: "b", To: "10.96.0.41:80"}, Flow{From: "outside", To: NodeIP + ":30080"}, Flow{From: "node", To: "10.96.0.41:80"})
+		if err := r.SetMode(t.Context(), mode); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		onlyRulesOf(t, w, mode)
+		if _, body := get(t, w.Node, "http://127.0.0.1:10249/proxyMode"); body != mode {
+			t.Errorf("/proxyMode says %s, want %s", body, mode)
+		}
+		for _, c := range conns {
+			c.alive(t, "in mode "+mode)
+		}
+		slice := Slice(Service("ns1", "late", "10.96.0.43"), Port, Pods(answer)...)
+		if _, err := r.client.DiscoveryV1().EndpointSlices("ns1").Update(t.Context(), slice, metav1.UpdateOptions{}); apierrors.IsNotFound(err) {
+			_, err = r.client.DiscoveryV1().EndpointSlices("ns1").Create(t.Context(), slice, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "a change after the switch to "+mode, func() bool { return reaches(w, "b", "10.96.0.43:80") == answer })
+		answer = map[string]string{"a": "c", "c": "a"}[answer]
+	}
+}
+
+// connectAllTheTime makes connections until stop is called. Each has to be answered.
+func connectAllTheTime(t *testing.T, w *World, flows ...Flow) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	counts := make([]int, len(flows))
+	for i, f := range flows {
+		wg.Go(func() {
+			for ctx.Err() == nil || counts[i] == 0 {
+				if _, _, err := w.Ask(f, soon); err != nil {
+					t.Errorf("during the switch, connection %d of %v: %v", counts[i], f, err)
+					return
+				}
+				counts[i]++
+			}
+		})
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+		t.Logf("connections during the switch: %v", counts)
+	}
+}
+
+// Where the other mode cannot be, the proxy stays in its own, and says why.
+func TestP40SwitchFails(t *testing.T) {
+	w := NewWorld(t)
+	svc := Service("ns1", "svc1", "10.96.0.41")
+	r := run(t, w.Node, fake.NewClientset(objects(svc, "a")...), func(c *Config) { c.Mode, c.IPTablesVariant = ModeNFTables, "missing" })
+	if err := r.SetMode(t.Context(), ModeIPTables); err == nil || !strings.Contains(err.Error(), "apt install iptables") {
+		t.Errorf("a mode without its program: %v", err)
+	}
+	if err := r.SetMode(t.Context(), "userspace"); err == nil || !strings.Contains(err.Error(), "there are: "+strings.Join(Modes(), ", ")) {
+		t.Errorf("an unknown mode: %v", err)
+	}
+	if got := r.Mode(); got != ModeNFTables {
+		t.Errorf("mode %s after a failed switch", got)
+	}
+	onlyRulesOf(t, w, ModeNFTables)
+	if _, err := r.client.DiscoveryV1().EndpointSlices("ns1").Update(t.Context(), Slice(svc, Port, Pods("c")...), metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close()
-	for _, mode := range []string{ModeNFTables, ModeIPTables, ModeNFTables} {
-		r := run(t, w.Node, client, func(c *Config) { c.Mode = mode })
-		if got := reaches(w, "b", "10.96.0.41:80"); got != "a" {
-			t.Errorf("%s: %s", mode, got)
-		}
-		if ours := strings.Contains(list("nft", "list", "tables"), "kube-proxy"); ours != (mode == ModeNFTables) {
-			t.Errorf("%s: table kube-proxy: %v", mode, ours)
-		}
-		if ours := strings.Contains(list("iptables-save"), "KUBE-"); ours != (mode == ModeIPTables) {
-			t.Errorf("%s: chains KUBE-…: %v", mode, ours)
-		}
-		if _, err := conn.Write([]byte("x")); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := server.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-		r.stop()
+	eventually(t, "changes are followed as before", func() bool { return reaches(w, "b", "10.96.0.41:80") == "c" })
+	r.stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.SetMode(ctx, ModeIPTables); err == nil {
+		t.Error("a stopped proxy changed its mode")
 	}
 }
 

@@ -32,7 +32,7 @@ func (p *Proxy) nodeChanged(n *corev1.Node, deleted bool) {
 func (p *Proxy) nodePortIPs(f *family) []netip.Addr {
 	primary := slices.Contains(p.cfg.NodePortAddresses, "primary")
 	if len(p.cfg.NodePortAddresses) == 0 {
-		if p.cfg.Mode != ModeNFTables {
+		if f.mode.name != ModeNFTables {
 			return nil
 		}
 		primary = true
@@ -79,8 +79,8 @@ const routeLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet"
 // openLocalhost lets the kernel route packets of 127.0.0.1 to other interfaces, without
 // which NodePorts cannot answer there (P32). A lab's namespace may forbid it; all other
 // addresses work without.
-func (p *Proxy) openLocalhost() {
-	if p.cfg.Mode != ModeIPTables || !p.cfg.LocalhostNodePorts || !slices.Contains(p.cfg.IPFamilies, string(plan.IPv4)) {
+func (p *Proxy) openLocalhost(f *family) {
+	if f.mode.name != ModeIPTables || !p.cfg.LocalhostNodePorts || f.name != plan.IPv4 {
 		return
 	}
 	err := p.cfg.Host.Do(func() error { return os.WriteFile(routeLocalnet, []byte("1"), 0) })

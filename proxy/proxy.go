@@ -1,20 +1,16 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"time"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"orrery.example.org/host"
-	"orrery.example.org/proxy/iptables"
-	"orrery.example.org/proxy/nftables"
 	"orrery.example.org/proxy/plan"
 )
 
@@ -28,8 +24,6 @@ type backend interface {
 	Change(ctx context.Context, changes []plan.Change) (plan.Report, error)
 	// Intact is a cheap check that nobody has flushed the rules.
 	Intact(ctx context.Context) (bool, error)
-	// Cleanup removes everything.
-	Cleanup(ctx context.Context) error
 }
 
 // Proxy is the Service proxy of one node.
@@ -43,6 +37,9 @@ type Proxy struct {
 	metrics  *metrics
 	checks   *healthChecks
 	ready    chan struct{}
+	mode     atomic.Pointer[mode] // whose rules serve; the loop's to change
+	requests chan request
+	others   bool // rules of other modes could not be removed; the loop's
 
 	nodeFacts string // what plans depend on, as last seen; of the node informer alone
 }
@@ -73,8 +70,13 @@ func newProxy(cfg Config, client kubernetes.Interface) (*Proxy, error) {
 	log = log.With("component", "proxy", "node", cfg.NodeName)
 	p := &Proxy{
 		cfg: cfg, client: client, log: log,
-		queue: newQueue(), metrics: newMetrics(cfg.Mode), ready: make(chan struct{}),
+		queue: newQueue(), metrics: newMetrics(), ready: make(chan struct{}), requests: make(chan request),
 	}
+	mode, err := modeOf(cfg.Mode)
+	if err != nil {
+		return nil, err
+	}
+	p.mode.Store(mode)
 	p.health = newHealth(cfg, p.metrics)
 	p.checks = newHealthChecks(cfg.Host, p.health, log)
 	for _, f := range cfg.IPFamilies {
@@ -83,23 +85,15 @@ func newProxy(cfg Config, client kubernetes.Interface) (*Proxy, error) {
 	return p, nil
 }
 
-func (p *Proxy) newFamily(f plan.Family) *family {
-	log := p.log.With("family", string(f))
-	return &family{name: f, log: log, plans: map[plan.Name]*plan.Service{}, needFull: true, backend: p.newBackend(f, log)}
+func (p *Proxy) newFamily(name plan.Family) *family {
+	f := &family{name: name, log: p.log.With("family", string(name)), plans: map[plan.Name]*plan.Service{}}
+	p.equip(f, p.mode.Load())
+	return f
 }
 
-func (p *Proxy) newBackend(f plan.Family, log *slog.Logger) backend {
-	if p.cfg.Mode == ModeNFTables {
-		serviceCIDR, _ := firstOf(f, p.cfg.ServiceCIDR) // validated
-		return nftables.New(nftables.Config{Host: p.cfg.Host, Log: log, Settings: nftables.Settings{
-			Family: f, MasqueradeAll: p.cfg.MasqueradeAll, MasqueradeBit: p.cfg.MasqueradeBit, ServiceCIDR: serviceCIDR,
-		}})
-	}
-	return iptables.New(iptables.Config{
-		Host: p.cfg.Host, Family: f, Variant: p.cfg.IPTablesVariant, Log: log,
-		MasqueradeAll: p.cfg.MasqueradeAll, MasqueradeBit: p.cfg.MasqueradeBit,
-		LocalhostNodePorts: p.cfg.LocalhostNodePorts,
-	})
+// equip gives a family the backend of a mode. The kernel is not asked yet.
+func (p *Proxy) equip(f *family, m *mode) {
+	f.mode, f.backend, f.needFull = m, m.make(p.cfg, f.name, f.log), true
 }
 
 // Ready is closed when the kernel holds the rules of everything that was known at the start.
@@ -126,14 +120,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	for _, f := range p.families {
-		if p.cfg.CleanupOnExit {
-			if cleanErr := f.backend.Cleanup(context.WithoutCancel(ctx)); cleanErr != nil && err == nil {
-				err = cleanErr
-			}
-		}
-		if c, ok := f.backend.(io.Closer); ok {
-			_ = c.Close()
-		}
+		closeBackend(f.backend)
+	}
+	if p.cfg.CleanupOnExit {
+		err = cmp.Or(err, Cleanup(context.WithoutCancel(ctx), p.cfg.Host))
 	}
 	if err != nil {
 		return fmt.Errorf("proxy of %s: %w", p.cfg.NodeName, err)
@@ -143,32 +133,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 // startBackends prepares the machine while the informers still read their lists.
 func (p *Proxy) startBackends(ctx context.Context) error {
-	p.openLocalhost()
 	for _, f := range p.families {
+		p.openLocalhost(f)
 		if err := f.backend.Start(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// removeOtherMode removes what a proxy of another mode left behind (P40). It comes after
-// the own rules are in place, so that at every moment some rules serve; connections that
-// are there already are conntrack's and notice nothing.
-func (p *Proxy) removeOtherMode(ctx context.Context) {
-	cleanup := nftables.CleanupAll
-	if p.cfg.Mode == ModeNFTables {
-		cleanup = iptables.CleanupAll
-	}
-	if err := cleanup(ctx, p.cfg.Host); err != nil && ctx.Err() == nil {
-		p.log.Error("cannot remove the rules of another mode", "err", err)
-	}
-}
-
-// Cleanup removes all rules of kube-proxy's from a network namespace, of both families,
-// of all modes, and of both variants of iptables as far as the machine has them.
-func Cleanup(ctx context.Context, h *host.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return errors.Join(iptables.CleanupAll(ctx, h), nftables.CleanupAll(ctx, h))
 }

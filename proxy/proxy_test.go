@@ -373,7 +373,7 @@ func TestP26ZoneChange(t *testing.T) {
 
 // In a user namespace all of it works as well.
 func TestAsUser(t *testing.T) {
-	AsUser(t, "^(TestServiceLife|TestStopAndRestart|TestP36StaleUDP|TestPorts)$")
+	AsUser(t, "^(TestServiceLife|TestStopAndRestart|TestP36StaleUDP|TestPorts|TestP40SwitchRunning)$")
 }
 
 func TestValidate(t *testing.T) {

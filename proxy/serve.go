@@ -26,7 +26,7 @@ func (p *Proxy) serve(ctx context.Context, g *errgroup.Group) error {
 	metricsMux.Handle("/metrics", promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{}))
 	metricsMux.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, p.cfg.Mode)
+		_, _ = io.WriteString(w, p.Mode())
 	})
 	metricsMux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 

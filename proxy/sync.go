@@ -22,6 +22,7 @@ const (
 type family struct {
 	name     plan.Family
 	log      *slog.Logger
+	mode     *mode
 	backend  backend
 	node     plan.Node
 	local    plan.Local
@@ -29,6 +30,7 @@ type family struct {
 	needFull bool
 	lastFull time.Time
 	failures int
+	err      error // of the last sync
 }
 
 // loop turns events into syncs until ctx ends. Events share a sync when they come while
@@ -49,13 +51,16 @@ func (p *Proxy) loop(ctx context.Context, in *informers) {
 		case <-retry.C:
 		case <-check.C:
 			lookCloser = true
+		case r := <-p.requests:
+			r.done <- p.exchange(ctx, in, r.mode)
+			continue
 		}
 		start := time.Now()
 		worst := p.sync(ctx, in, p.queue.take(), lookCloser)
 		if worst > 0 {
 			retry.Reset(min(firstRetry<<min(worst-1, 10), lastRetry))
 		} else {
-			p.markReady(ctx)
+			p.settled(ctx, lookCloser)
 		}
 		if !sleep(ctx, p.cfg.MinSyncPeriod-time.Since(start)) {
 			return
@@ -141,8 +146,8 @@ func (p *Proxy) apply(ctx context.Context, f *family, changes []plan.Change, b b
 	if ctx.Err() != nil {
 		return
 	}
-	p.metrics.synced(f.name, full, time.Since(start), report, err)
-	if err != nil {
+	p.metrics.synced(f, full, time.Since(start), report, err)
+	if f.err = err; err != nil {
 		f.failures++
 		f.needFull = true
 		f.log.Error("sync failed, will try again in full", "full", full, "failures", f.failures, "err", err)
@@ -163,11 +168,15 @@ func (p *Proxy) snapshot(f *family) plan.Snapshot {
 	return plan.Snapshot{Services: f.plans, Local: f.local, NodePortIPs: p.nodePortIPs(f)}
 }
 
-func (p *Proxy) markReady(ctx context.Context) {
+// settled follows a sync after which the kernel is as it should be.
+func (p *Proxy) settled(ctx context.Context, lookCloser bool) {
 	select {
 	case <-p.ready:
+		if p.others && lookCloser {
+			p.removeOtherModes(ctx)
+		}
 	default:
-		p.removeOtherMode(ctx)
+		p.removeOtherModes(ctx)
 		close(p.ready)
 	}
 }

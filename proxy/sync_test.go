@@ -53,7 +53,6 @@ func (s *script) Change(_ context.Context, changes []plan.Change) (plan.Report, 
 	return s.record(false, len(changes))
 }
 func (s *script) Intact(context.Context) (bool, error) { return !s.flushed.Load(), nil }
-func (s *script) Cleanup(context.Context) error        { return nil }
 
 // looped runs the loop of a Proxy over a scripted backend, without any informer at work,
 // for as long as f takes.
@@ -194,7 +193,7 @@ func TestP48RegularChecks(t *testing.T) {
 func TestP50Health(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Defaults()
-		h := newHealth(cfg, newMetrics(cfg.Mode))
+		h := newHealth(cfg, newMetrics())
 		healthy := func(want bool) {
 			t.Helper()
 			if got := h.alive(); got != want {

@@ -85,19 +85,22 @@ func (w *World) Check(t *testing.T, f Flow) {
 }
 
 // Connect makes one connection and tells which Pod answered and what source it saw.
-func (w *World) Connect(f Flow) (name, source string, err error) {
+func (w *World) Connect(f Flow) (name, source string, err error) { return w.Ask(f, silence) }
+
+// Ask is Connect with a patience of its own.
+func (w *World) Ask(f Flow, patience time.Duration) (name, source string, err error) {
 	network := "tcp"
 	if f.UDP {
 		network = "udp"
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), silence)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := w.places[f.From].Dial(ctx, network, f.To)
 	if err != nil {
 		return "", "", err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(silence))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	if f.UDP {
 		if _, err := conn.Write([]byte("?")); err != nil {
 			return "", "", err
