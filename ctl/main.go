@@ -1,5 +1,5 @@
 // Command ctl drives an Orrery cluster: kubectl's verbs through kubectl's own
-// library, the lab's verbs (up, down, status, on, kubeconfig), and each component as
+// library, the lab's verbs (up, down, status, on, trace, proxy-mode, kubeconfig), and each component as
 // a subcommand (ctl serve apiserver | controller | node | proxy | dns | lb).
 //
 // Upstream counterpart: cmd/kubectl, kind's or minikube's command, and the mains of

@@ -48,7 +48,7 @@ func newStatusCommand() *cobra.Command {
 
 func printStatus(out io.Writer, state lab.State, s lab.Status) error {
 	fmt.Fprintf(out, "Lab %q is running: process %d, up %v, %d MB resident\n", state.Name, s.PID, time.Since(s.Started).Round(time.Second), s.ResidentBytes>>20)
-	fmt.Fprintf(out, "API         %s\nKubeconfig  %s\nLog         %s\nProxy mode  %s\n\n", s.API, state.Kubeconfig(), state.LogFile(), s.ProxyMode)
+	fmt.Fprintf(out, "API         %s\nKubeconfig  %s\nLog         %s\nProxy mode  %s\n\n", s.API, state.Kubeconfig(), state.LogFile(), modesText(s))
 	w := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
 	fmt.Fprintln(w, "PLACE\tADDRESS\tWHAT RUNS THERE")
 	for _, p := range s.Places {

@@ -53,7 +53,7 @@ node/NAME:PORT or ADDRESS:PORT. NAMESPACE/NAME works in place of NAME.`,
 	cmd.Flags().BoolVar(&all, "all", false, "tell the rules that did not match, too")
 	cmd.Flags().StringVar(&question.Protocol, "protocol", "", "tcp, udp or sctp (default: that of the Service's port, else tcp)")
 	cmd.Flags().StringVar(&question.At, "at", "", "the node whose rules a packet from outside meets (default: the one it is sent to)")
-	cmd.Flags().StringVar(&question.Settings.Mode, "proxy-mode", "", "iptables or nftables (default: the lab's)")
+	cmd.Flags().StringVar(&question.Settings.Mode, "proxy-mode", "", "iptables or nftables (default: that of the node)")
 	clusterCIDR := cmd.Flags().String("cluster-cidr", defaults.ClusterCIDR, "the network of the Pods")
 	serviceCIDR := cmd.Flags().String("service-cidr", defaults.ServiceCIDR, "the network of the Services")
 	cmd.RunE = own(func(cmd *cobra.Command, args []string) (err error) {
@@ -95,9 +95,7 @@ func fromLab(find func() (lab.State, error), q *trace.Question) error {
 	if err == nil {
 		var status lab.Status
 		if status, err = state.Status(); err == nil {
-			if q.Settings.Mode == "" {
-				q.Settings.Mode = status.ProxyMode
-			}
+			q.Modes = modesOf(status)
 			for _, place := range status.Places {
 				if place.Name == q.From && place.Name == lab.Outside {
 					q.From = place.Address
@@ -107,9 +105,6 @@ func fromLab(find func() (lab.State, error), q *trace.Question) error {
 	}
 	if q.From == lab.Outside {
 		return fmt.Errorf("only a lab has a machine called %s; say its address: %w", lab.Outside, err)
-	}
-	if q.Settings.Mode == "" {
-		q.Settings.Mode = trace.ModeIPTables
 	}
 	return nil
 }

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,7 +26,6 @@ type Status struct {
 	PID           int           `json:"pid"`
 	Started       time.Time     `json:"started"`
 	API           string        `json:"api"`
-	ProxyMode     string        `json:"proxyMode"`
 	ResidentBytes int64         `json:"residentBytes"`
 	Places        []PlaceStatus `json:"places"`
 
@@ -52,6 +51,15 @@ type PlaceStatus struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
 	Role    string `json:"role"`
+	// ProxyMode is the mode of its service proxy, if it has one.
+	ProxyMode string `json:"proxyMode,omitempty"`
+}
+
+// ModeChange is what became of a node's service proxy.
+type ModeChange struct {
+	Was  string        `json:"was"`
+	Is   string        `json:"is"`
+	Took time.Duration `json:"took"`
 }
 
 // Place says how to enter a place of the lab: files that stand for its namespaces.
@@ -86,6 +94,10 @@ func (l *Lab) serveControl(ctx context.Context, c *cluster) error {
 		place, err := c.place(r.PathValue("place"))
 		reply(w, place, err)
 	})
+	mux.HandleFunc("PUT /nodes/{node}/proxy-mode/{mode}", func(w http.ResponseWriter, r *http.Request) {
+		change, err := c.setProxyMode(r.Context(), r.PathValue("node"), r.PathValue("mode"))
+		reply(w, change, err)
+	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	c.workers.run("control socket", func(ctx context.Context) error {
 		defer dir.Close()
@@ -117,13 +129,16 @@ func reply(w http.ResponseWriter, v any, err error) {
 
 func (l *Lab) status(c *cluster) Status {
 	pid, _ := c.config.State.Running()
-	s := Status{Name: c.config.State.Name, PID: pid, Started: l.started, API: c.url, ProxyMode: c.config.ProxyMode, ResidentBytes: residentBytes()}
-	s.Places = append(s.Places, PlaceStatus{controlPlane, controlPlaneAddress.String(), "etcd, API server, controllers, scheduler"})
-	s.Places = append(s.Places, PlaceStatus{balancer, balancerAddress.String(), "load balancer, for " + balancerPool.String()})
-	for i := range c.config.Nodes {
-		s.Places = append(s.Places, PlaceStatus{nodeName(i + 1), nodeAddress(i + 1).String(), "agent, service proxy, Pods"})
+	s := Status{Name: c.config.State.Name, PID: pid, Started: l.started, API: c.url, ResidentBytes: residentBytes()}
+	add := func(name string, address netip.Addr, role, mode string) {
+		s.Places = append(s.Places, PlaceStatus{name, address.String(), role, mode})
 	}
-	s.Places = append(s.Places, PlaceStatus{outside, outsideAddress.String(), "a machine that is not in the cluster"})
+	add(controlPlane, controlPlaneAddress, "etcd, API server, controllers, scheduler", "")
+	add(balancer, balancerAddress, "load balancer, for "+balancerPool.String(), "")
+	for i, p := range c.proxies {
+		add(nodeName(i+1), nodeAddress(i+1), "agent, service proxy, Pods", p.Mode())
+	}
+	add(outside, outsideAddress, "a machine that is not in the cluster", "")
 	s.LoadBalancers = c.balancers()
 	return s
 }
@@ -146,6 +161,20 @@ func (c *cluster) balancers() []BalancerStatus {
 		}
 	}
 	return all
+}
+
+// setProxyMode moves the service proxy of a node to another mode.
+func (c *cluster) setProxyMode(ctx context.Context, node, mode string) (ModeChange, error) {
+	for i, p := range c.proxies {
+		if nodeName(i+1) != node {
+			continue
+		}
+		change, start := ModeChange{Was: p.Mode()}, time.Now()
+		err := p.SetMode(ctx, mode)
+		change.Is, change.Took = p.Mode(), time.Since(start)
+		return change, err
+	}
+	return ModeChange{}, fmt.Errorf("no node %q: there are %s to %s", node, nodeName(1), nodeName(len(c.proxies)))
 }
 
 // place finds a machine of the lab or a Pod: NAME, pod/NAME or pod/NAMESPACE/NAME.
@@ -188,53 +217,4 @@ func residentBytes() int64 {
 	}
 	pages, _ := strconv.ParseInt(fields[1], 10, 64)
 	return pages * int64(os.Getpagesize())
-}
-
-// Status asks the running lab.
-func (s State) Status() (Status, error) {
-	var status Status
-	return status, s.ask("/status", &status)
-}
-
-// Place asks the running lab how to enter a place.
-func (s State) Place(name string) (Place, error) {
-	var p Place
-	if err := s.ask("/places/"+name, &p); err != nil {
-		return p, err
-	}
-	// Entering the user namespace one is in already is an error; root's lab has none.
-	theirs, err := os.Readlink(p.User)
-	if err != nil {
-		return p, fmt.Errorf("look at the lab's namespaces: %w", err)
-	}
-	if ours, _ := os.Readlink("/proc/self/ns/user"); ours == theirs {
-		p.User = ""
-	}
-	return p, nil
-}
-
-func (s State) ask(path string, answer any) error {
-	dir, err := os.Open(s.Dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	var here *host.Host
-	client := &http.Client{
-		Timeout: 10 * time.Second,
-		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return here.Dial(ctx, "unix", shortPath(dir, s.controlSocket()))
-		}},
-	}
-	defer client.CloseIdleConnections()
-	resp, err := client.Get("http://lab" + path)
-	if err != nil {
-		return fmt.Errorf("ask lab %q: %w", s.Name, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(resp.Body)
-		return errors.New(strings.TrimSpace(string(text)))
-	}
-	return json.NewDecoder(resp.Body).Decode(answer)
 }

@@ -15,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,8 +59,8 @@ func New(c Config) (*Lab, error) {
 	if c.APIPort < 0 || c.APIPort > 65535 {
 		return nil, fmt.Errorf("invalid API port %d: use 1 to 65535, or 0 for any free one", c.APIPort)
 	}
-	if c.ProxyMode != proxy.ModeIPTables && c.ProxyMode != proxy.ModeNFTables {
-		return nil, fmt.Errorf("unknown proxy mode %q: the lab knows iptables and nftables", c.ProxyMode)
+	if !slices.Contains(proxy.Modes(), c.ProxyMode) {
+		return nil, fmt.Errorf("unknown proxy mode %q: the lab knows %s", c.ProxyMode, strings.Join(proxy.Modes(), ", "))
 	}
 	return &Lab{config: c, log: slog.Default(), started: time.Now()}, nil
 }

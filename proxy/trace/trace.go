@@ -13,6 +13,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -42,7 +43,9 @@ type Question struct {
 	At       string // whose rules a packet from outside meets; "" for those of the node that it is sent to
 	// Namespace is meant where From and To name none.
 	Namespace string
-	Settings  Settings
+	// Modes are the proxy modes of nodes, where Settings says none.
+	Modes    map[string]string
+	Settings Settings
 }
 
 // Settings are the service proxy's, as far as they matter.
@@ -90,6 +93,8 @@ func Run(c Cluster, q Question) (Trace, error) {
 	if err != nil {
 		return Trace{}, err
 	}
+	q.Settings.Mode = cmp.Or(q.Settings.Mode, q.Modes[node.Name], ModeIPTables)
+	r.question = q
 	p := r.packet(from, to, protocol)
 	family := plan.IPv4
 	if p.Source.Is6() {
