@@ -52,11 +52,14 @@ type udpFlows struct {
 func (u *udpFlows) add(svc *plan.Service) {
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
+		if p.Name.Protocol != corev1.ProtocolUDP {
+			continue
+		}
 		serving := map[netip.AddrPort]bool{}
 		for _, ep := range p.Serving() {
 			serving[ep] = true
 		}
-		if p.Name.Protocol != corev1.ProtocolUDP || len(serving) == 0 {
+		if len(serving) == 0 {
 			continue
 		}
 		if u.serving == nil {

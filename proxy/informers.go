@@ -162,18 +162,39 @@ func triggerTime(obj any, deleted bool, started time.Time) time.Time {
 	return t
 }
 
-// slim drops what no plan looks at before an object is stored.
+// slim keeps of an object what a plan looks at. Most of the memory of a proxy in a large
+// cluster is objects of the API.
 func slim(obj any) (any, error) {
-	if o, err := meta.Accessor(obj); err == nil {
-		o.SetManagedFields(nil)
-		var keep map[string]string
-		if t, ok := o.GetAnnotations()[corev1.EndpointsLastChangeTriggerTime]; ok {
-			keep = map[string]string{corev1.EndpointsLastChangeTriggerTime: t}
-		}
-		o.SetAnnotations(keep)
+	o, err := meta.Accessor(obj)
+	if err != nil {
+		return obj, nil
 	}
-	if n, ok := obj.(*corev1.Node); ok {
-		n.Status.Images = nil
+	o.SetManagedFields(nil)
+	o.SetOwnerReferences(nil)
+	o.SetAnnotations(only(o.GetAnnotations(), corev1.EndpointsLastChangeTriggerTime))
+	switch o := obj.(type) {
+	case *corev1.Node:
+		o.Status.Images = nil
+	case *corev1.Service:
+		o.Labels = only(o.Labels, plan.ProxyNameLabel)
+		o.Spec.Selector = nil
+	case *discoveryv1.EndpointSlice:
+		o.Labels = only(o.Labels, discoveryv1.LabelServiceName, corev1.IsHeadlessService)
+		o.GenerateName = ""
 	}
 	return obj, nil
+}
+
+// only is the part of a map with these keys.
+func only(all map[string]string, keys ...string) map[string]string {
+	var kept map[string]string
+	for _, key := range keys {
+		if value, ok := all[key]; ok {
+			if kept == nil {
+				kept = map[string]string{}
+			}
+			kept[key] = value
+		}
+	}
+	return kept
 }
