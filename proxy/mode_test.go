@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -15,42 +14,6 @@ import (
 
 	. "orrery.example.org/proxy/flowtest"
 )
-
-// held is a connection that was made before what a test does, and has to survive it.
-type held struct {
-	what           string
-	client, server net.Conn
-}
-
-// hold connects to a Service whose endpoint listens on another port of Pod c.
-func hold(t *testing.T, w *World, ln net.Listener, from, to string) held {
-	t.Helper()
-	client, err := w.Dial(from, "tcp", to)
-	if err != nil {
-		t.Fatalf("%s to %s: %v", from, to, err)
-	}
-	t.Cleanup(func() { client.Close() })
-	server, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	return held{from + " to " + to, client, server}
-}
-
-// alive sends a byte each way.
-func (h held) alive(t *testing.T, when string) {
-	t.Helper()
-	for _, way := range [][2]net.Conn{{h.client, h.server}, {h.server, h.client}} {
-		_ = way[1].SetDeadline(time.Now().Add(soon))
-		if _, err := way[0].Write([]byte("x")); err != nil {
-			t.Fatalf("%s, %s: %v", when, h.what, err)
-		}
-		if _, err := way[1].Read(make([]byte, 1)); err != nil {
-			t.Fatalf("%s, %s: %v", when, h.what, err)
-		}
-	}
-}
 
 // traces are what each mode leaves in a kernel, and how to see it.
 var traces = map[string]struct{ command, pattern string }{
@@ -85,14 +48,14 @@ func TestP40RestartInAnotherMode(t *testing.T) {
 	other := Service("ns1", "svc2", "10.96.0.42")
 	client := fake.NewClientset(append(objects(Service("ns1", "svc1", "10.96.0.41"), "a"), other, Slice(other, 9090, Pods("c")...))...)
 	run(t, w.Node, client).stop()
-	conn := hold(t, w, ln, "b", "10.96.0.42:80")
+	conn := w.Hold(t, ln, "b", "10.96.0.42:80")
 	for _, mode := range []string{ModeNFTables, ModeIPTables, ModeNFTables} {
 		r := run(t, w.Node, client, func(c *Config) { c.Mode = mode })
 		if got := reaches(w, "b", "10.96.0.41:80"); got != "a" {
 			t.Errorf("%s: %s", mode, got)
 		}
 		onlyRulesOf(t, w, mode)
-		conn.alive(t, mode)
+		conn.Alive(t, mode)
 		r.stop()
 	}
 }
@@ -113,10 +76,10 @@ func TestP40SwitchRunning(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: Here},
 		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: NodeIP}}}}
 	r := run(t, w.Node, fake.NewClientset(append(objects(svc, "ac"), long, Slice(long, 9090, Pods("c")...), node)...))
-	conns := []held{
-		hold(t, w, ln, "b", "10.96.0.42:80"), hold(t, w, ln, "node", "10.96.0.42:80"), // source kept, the node's own
-		hold(t, w, ln, "outside", NodeIP+":30081"), hold(t, w, ln, "outside", "172.30.100.1:80"), // masqueraded
-		hold(t, w, ln, "node", "127.0.0.1:30081"),
+	conns := []Held{
+		w.Hold(t, ln, "b", "10.96.0.42:80"), w.Hold(t, ln, "node", "10.96.0.42:80"), // source kept, the node's own
+		w.Hold(t, ln, "outside", NodeIP+":30081"), w.Hold(t, ln, "outside", "172.30.100.1:80"), // masqueraded
+		w.Hold(t, ln, "node", "127.0.0.1:30081"),
 	}
 	if _, err := r.client.CoreV1().Services("ns1").Create(t.Context(), Service("ns1", "late", "10.96.0.43"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -133,7 +96,7 @@ func TestP40SwitchRunning(t *testing.T) {
 			t.Errorf("/proxyMode says %s, want %s", body, mode)
 		}
 		for _, c := range conns {
-			c.alive(t, "in mode "+mode)
+			c.Alive(t, "in mode "+mode)
 		}
 		slice := Slice(Service("ns1", "late", "10.96.0.43"), Port, Pods(answer)...)
 		if _, err := r.client.DiscoveryV1().EndpointSlices("ns1").Update(t.Context(), slice, metav1.UpdateOptions{}); apierrors.IsNotFound(err) {

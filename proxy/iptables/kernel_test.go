@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"slices"
@@ -13,221 +12,110 @@ import (
 	"orrery.example.org/proxy/plan"
 )
 
-// variants are Debian's two sets of programs. Both are tested, whatever the machine's
+// planes are Debian's two sets of programs. Both are tested, whatever the machine's
 // choice is.
-func variants(t *testing.T, f func(t *testing.T, variant string)) {
-	t.Helper()
-	Namespaces(t)
-	for _, v := range []string{"nft", "legacy"} {
-		t.Run(v, func(t *testing.T) {
-			if _, err := host.LookPath("iptables-" + v); err != nil {
-				t.Skip(err)
-			}
-			f(t, v)
+func planes() []Plane {
+	var all []Plane
+	for _, variant := range []string{"nft", "legacy"} {
+		all = append(all, Plane{
+			Name: "iptables-" + variant, Program: "iptables-" + variant, Cleanup: CleanupAll,
+			New: func(h *host.Host, k Knobs) Backend {
+				return New(Config{Host: h, Family: k.Family, Variant: variant, MasqueradeBit: 14, Log: slog.New(slog.DiscardHandler),
+					MasqueradeAll: k.MasqueradeAll, LocalhostNodePorts: !k.NoLocalhost})
+			},
+			Small:   func(b Backend) { b.(*Applier).limit = 25 },
+			Listing: func(t testing.TB, h *host.Host) []string { return listing(t, h, variant) }, Ours: "KUBE-",
+			Foreign:      []string{"iptables-" + variant + " -A INPUT -s 192.0.2.1/32 -j DROP", "iptables-" + variant + " -N MINE"},
+			Ping:         Lost,
+			ElsewhereToo: true,
 		})
 	}
+	return all
 }
 
-func start(t testing.TB, h *host.Host, variant string, tweaks ...func(*Config)) *Applier {
+// listing is what iptables-save prints for both families, without counters, in an order of
+// its own.
+func listing(t testing.TB, h *host.Host, variant string) []string {
 	t.Helper()
-	cfg := Config{Host: h, Family: plan.IPv4, Variant: variant, MasqueradeBit: 14, LocalhostNodePorts: true, Log: slog.New(slog.DiscardHandler)}
-	for _, tweak := range tweaks {
-		tweak(&cfg)
-	}
-	a := New(cfg)
-	if err := a.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func full(t testing.TB, a *Applier, s plan.Snapshot) plan.Report {
-	t.Helper()
-	report, err := a.Full(context.Background(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return report
-}
-
-// change moves from one snapshot to another as the sync loop does.
-func change(t testing.TB, a *Applier, from, to plan.Snapshot) {
-	t.Helper()
-	if _, err := a.Change(context.Background(), Changes(from, to)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// intact fails the test unless the kernel holds exactly the snapshot.
-func intact(t testing.TB, a *Applier, s plan.Snapshot) {
-	t.Helper()
-	lines, err := a.Check(context.Background(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(lines) > 0 {
-		t.Errorf("the kernel differs from the plan, it would take:\n%s", strings.Join(lines, ""))
-	}
-}
-
-// saved are the rules in the kernel, without counters, in an order of their own.
-func saved(t testing.TB, a *Applier) []string {
-	t.Helper()
-	var out bytes.Buffer
-	if err := a.programs.save(context.Background(), &out); err != nil {
-		t.Fatal(err)
-	}
 	var rules []string
-	table := ""
-	for line := range strings.Lines(out.String()) {
-		switch {
-		case strings.HasPrefix(line, "*"):
-			table = line
-		case strings.HasPrefix(line, ":"), strings.HasPrefix(line, "-A"):
-			rules = append(rules, strings.TrimSpace(table)+" "+strings.TrimSpace(strings.Split(line, " [")[0]))
+	for _, family := range []string{"ip", "ip6"} {
+		table := ""
+		for line := range strings.Lines(Run(t, h, family+"tables-"+variant+"-save")) {
+			switch {
+			case strings.HasPrefix(line, "*"):
+				table = family + " " + strings.TrimSpace(line)
+			case strings.HasPrefix(line, ":"), strings.HasPrefix(line, "-A"):
+				rules = append(rules, table+" "+strings.TrimSpace(strings.Split(line, " [")[0]))
+			}
 		}
 	}
 	slices.Sort(rules)
 	return rules
 }
 
-// Every scenario, by real packets.
-func TestFlows(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
-		w := NewWorld(t)
-		a := start(t, w.Node, variant)
-		for _, s := range Scenarios {
-			t.Run(s.Name, func(t *testing.T) {
-				full(t, a, s.Plans())
-				for _, f := range s.Flows {
-					w.Check(t, f)
-				}
-				intact(t, a, s.Plans())
+func TestPlanes(t *testing.T) { Suite(t, planes()...) }
+
+func TestAsUser(t *testing.T) {
+	AsUser(t, "^(TestPlanes|TestP45P48Repairs|TestTooLongForAUser)$/^(iptables-nft|iptables-legacy)?$/^(Flows|P45.*|P40.*)$")
+}
+
+func BenchmarkPlanes(b *testing.B) {
+	b.Run("Full", func(b *testing.B) { BenchmarkFull(b, planes()...) })
+	b.Run("Change", func(b *testing.B) { BenchmarkChange(b, planes()...) })
+}
+
+// A flushed table, an edited chain, a jump that is gone or in its place twice.
+func TestP45P48Repairs(t *testing.T) {
+	s := Snapshot(Planned(Service("ns1", "svc1", "10.96.0.41", NodePort(30080), Affinity(60)), Port, Pods("abc")...),
+		Planned(Service("ns1", "svc2", "10.96.0.42"), Port))
+	chain := prefixCluster + chainHash(plan.PortName{Name: plan.Name{Namespace: "ns1", Name: "svc1"}, Port: "p80", Protocol: "TCP"}, "")
+	for _, p := range planes() {
+		damage := func(flush bool, args ...string) (d Damage) {
+			for _, a := range args {
+				d.Commands = append(d.Commands, p.Program+" "+a)
+			}
+			d.Flush = flush
+			return d
+		}
+		t.Run(p.Name, func(t *testing.T) {
+			Repairs(t, p, s, []Damage{
+				damage(false, "-t nat -F"), damage(false, "-t nat -F KUBE-SERVICES"), damage(false, "-F", "-t nat -D KUBE-SERVICES 1"),
+				damage(false, "-t nat -F "+chain), damage(false, "-t nat -D "+chain+" 2"), damage(false, "-t nat -D PREROUTING 1"),
+				damage(false, "-t nat -A KUBE-SERVICES -d 1.2.3.4 -j ACCEPT"), damage(false, "-t nat -I KUBE-SERVICES -j RETURN"),
+				damage(false, "-t nat -N KUBE-SVC-STALE", "-t nat -N KUBE-SEP-STALE", "-t nat -A KUBE-SVC-STALE -j KUBE-SEP-STALE"),
+				damage(false, "-A KUBE-FORWARD -j DROP"), damage(false, "-I INPUT 1 -j KUBE-FIREWALL"), damage(false, "-F KUBE-SERVICES"),
+				damage(true, "-t nat -F", "-t nat -X"), damage(true, "-F", "-X"), damage(true, "-t mangle -F", "-t mangle -X"),
 			})
-		}
-	})
+		})
+	}
 }
 
-// The same by way of changes: each scenario follows from the one before.
-func TestFlowsByChange(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
-		w := NewWorld(t)
-		a := start(t, w.Node, variant)
-		last := Snapshot()
-		full(t, a, last)
-		for _, s := range Scenarios {
-			t.Run(s.Name, func(t *testing.T) {
-				change(t, a, last, s.Plans())
-				last = s.Plans()
-				for _, f := range s.Flows {
-					w.Check(t, f)
-				}
-				intact(t, a, last)
-			})
-		}
-	})
+// In a user namespace the kernel refuses large transactions; smaller ones must do.
+func TestTooLongForAUser(t *testing.T) {
+	Namespaces(t)
+	if privileged() {
+		t.Skip("root may send transactions of any size; TestAsUser comes here again")
+	}
+	p := planes()[0]
+	a := p.Start(t, NewPlace(t, "node"), Knobs{})
+	applier := a.Backend.(*Applier)
+	applier.limit = linesPrivileged
+	s := Many(300, 2)
+	a.Sync(t, s)
+	if applier.limit >= linesPrivileged {
+		t.Error("no transaction was too large: the test proves nothing")
+	}
+	a.Holds(t, s)
 }
 
-func TestP24MasqueradeAll(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
-		w := NewWorld(t)
-		a := start(t, w.Node, variant, func(c *Config) { c.MasqueradeAll = true })
-		full(t, a, Snapshot(Planned(Service("ns1", "svc1", "10.96.0.41"), Port, Pods("ac")...)))
-		w.Check(t, Flow{From: "b", To: "10.96.0.41:80", Want: Masqueraded("ac")})
-	})
-}
-
-// A client stays with its endpoint, through changes of others, until its own is gone.
-func TestP21Affinity(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
-		w := NewWorld(t)
-		a := start(t, w.Node, variant)
-		with := func(pods string, tweaks ...Tweak) plan.Snapshot {
-			return Snapshot(Planned(Service("ns1", "svc1", "10.96.0.41", tweaks...), Port, Pods(pods)...))
-		}
-		flow := Flow{From: "b", To: "10.96.0.41:80"}
-		answers := func(n int) string {
-			seen := ""
-			for range n {
-				name, _, err := w.Connect(flow)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !strings.Contains(seen, name) {
-					seen += name
-				}
-			}
-			return seen
-		}
-		full(t, a, with("ac", Affinity(600)))
-		first := answers(20)
-		if len(first) != 1 {
-			t.Fatalf("one client was answered by %q", first)
-		}
-		change(t, a, with("ac", Affinity(600)), with("abc", Affinity(600)))
-		if got := answers(20); got != first {
-			t.Errorf("after a new endpoint came %q answers, want %q as before", got, first)
-		}
-		others := strings.ReplaceAll("abc", first, "")
-		change(t, a, with("abc", Affinity(600)), with(others, Affinity(600)))
-		if got := answers(20); len(got) != 1 || !strings.Contains(others, got) {
-			t.Errorf("after %s went %q answers, want one of %s", first, got, others)
-		}
-		change(t, a, with(others, Affinity(600)), with(others))
-		if got := answers(60); len(got) != 2 {
-			t.Errorf("without affinity %q answers, want both of %s", got, others)
-		}
-	})
-}
-
-// NodePorts on the loopback address, for the node alone (P10, P32).
-func TestP32Localhost(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
-		w := NewWorld(t)
-		svc := Snapshot(Planned(Service("ns1", "svc1", "10.96.0.41", NodePort(30080)), Port, Pods("ac")...))
-		a := start(t, w.Node, variant)
-		full(t, a, svc)
-		w.Check(t, Flow{From: "node", To: "127.0.0.1:30080", Want: Served("ac")})
-		a = start(t, w.Node, variant, func(c *Config) { c.LocalhostNodePorts = false })
-		full(t, a, svc)
-		w.Check(t, Flow{From: "node", To: "127.0.0.1:30080", Want: Refused})
-		w.Check(t, Flow{From: "outside", To: NodeIP + ":30080", Want: Masqueraded("ac")})
-		intact(t, a, svc)
-	})
-}
-
-// Connections that are there stay when endpoints come and go.
-func TestEstablishedConnectionsStay(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
-		w := NewWorld(t)
-		a := start(t, w.Node, variant)
-		ln, err := w.Place("c").Listen(context.Background(), "tcp", ":9090")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		svc := Service("ns1", "svc1", "10.96.0.41")
-		before := Snapshot(Planned(svc, 9090, Pods("c")...))
-		full(t, a, before)
-		client, err := w.Dial("b", "tcp", "10.96.0.41:80")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
-		server, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer server.Close()
-		for _, next := range []plan.Snapshot{Snapshot(Planned(svc, 9090, Pods("abc")...)), Snapshot(Planned(svc, 9090)), Snapshot()} {
-			change(t, a, before, next)
-			before = next
-			if _, err := client.Write([]byte("x")); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := server.Read(make([]byte, 1)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
+// The error says which package to install.
+func TestMissingProgram(t *testing.T) {
+	a := New(Config{Family: plan.IPv4, Variant: "missing"})
+	err := a.Start(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "iptables-missing") || !strings.Contains(err.Error(), "apt install iptables") {
+		t.Errorf("error %v", err)
+	}
+	if _, err = a.Full(context.Background(), Snapshot()); err == nil || !strings.Contains(err.Error(), "apt install iptables") {
+		t.Errorf("error %v", err)
+	}
 }

@@ -48,7 +48,7 @@ func TestP42Text(t *testing.T) {
 			Endpoint{Addr: "10.180.0.3"}),
 		Planned(Service("ns6", "svc6", "172.30.0.46"), 80),
 	).All())
-	golden(t, "overall", got)
+	Golden(t, "overall", got)
 }
 
 func TestTextVariants(t *testing.T) {
@@ -76,7 +76,7 @@ func TestTextVariants(t *testing.T) {
 		"udp-no-endpoints":     {settings(), Planned(Service("ns1", "svc1", "10.96.0.41", Protocol(corev1.ProtocolUDP), LoadBalancer(30053, "172.30.100.1")), 53)},
 		"source-range-of-node": {settings(), Planned(Service("ns1", "svc1", "10.96.0.41", LoadBalancer(30080, "172.30.100.1"), SourceRanges("172.30.0.0/24")), 80, here1)},
 	} {
-		t.Run(name, func(t *testing.T) { golden(t, name, row.Text(Snapshot(row.svc).All())) })
+		t.Run(name, func(t *testing.T) { Golden(t, name, row.Text(Snapshot(row.svc).All())) })
 	}
 }
 

@@ -1,20 +1,14 @@
 package packet
 
 import (
-	"flag"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"orrery.example.org/proxy/flowtest"
 	"orrery.example.org/proxy/plan"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // Every rule has a meaning, or the story would have holes.
 func TestEveryRuleHasAMeaning(t *testing.T) {
@@ -43,17 +37,5 @@ func TestText(t *testing.T) {
 	tell(func(s plan.Snapshot) Rules { return rulesOf(s) })
 	b.WriteString("# nftables\n\n")
 	tell(func(s plan.Snapshot) Rules { return nftablesOf(t, s) })
-	const file = "testdata/story.golden"
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (run with -update to make it)", err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
+	flowtest.Golden(t, "story", b.String())
 }

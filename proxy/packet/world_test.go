@@ -164,7 +164,8 @@ func TestScenarios(t *testing.T) {
 			}
 		})
 		t.Run("nftables "+s.Name, func(t *testing.T) {
-			for _, f := range s.NFTables() {
+			for _, f := range s.Flows {
+				f.Want = flowtest.NFTables(f)
 				check(t, nftablesOf(t, s.Plans()), f)
 			}
 		})

@@ -1,19 +1,16 @@
 package trace
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden file")
+	"orrery.example.org/proxy/flowtest"
+)
 
 func aPod(name, node, ip string) *corev1.Pod {
 	return &corev1.Pod{
@@ -161,19 +158,7 @@ func TestText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const file = "testdata/answer.golden"
-	if *update {
-		if err := os.WriteFile(file, []byte(answer.Text(false)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (run with -update to make it)", err)
-	}
-	if diff := cmp.Diff(string(want), answer.Text(false)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
+	flowtest.Golden(t, "answer", answer.Text(false))
 }
 
 // Whatever people type, they get an answer or an error.

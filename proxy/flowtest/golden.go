@@ -1,4 +1,4 @@
-package iptables
+package flowtest
 
 import (
 	"flag"
@@ -11,8 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// golden compares a text with testdata/NAME.golden.
-func golden(t *testing.T, name, got string) {
+// Golden compares a text that people read with testdata/NAME.golden.
+func Golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".golden")
 	if *update {
