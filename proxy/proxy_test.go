@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-const soon = 10 * time.Second // how long anything may take before a test gives up
+const soon = time.Minute // how long anything may take before a test gives up
 
 // running is a Proxy at work on the node of a world.
 type running struct {
