@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"sort"
 	"strings"
@@ -27,6 +29,7 @@ const keyDelimiter = "::"
 type settings struct {
 	viper *viper.Viper
 	file  *string
+	text  []byte // of the file, when it was loaded last
 	known map[string]bool
 }
 
@@ -89,10 +92,13 @@ func (s *settings) addFlag(flags *pflag.FlagSet, key, usage string, value any) {
 // load fills into, a pointer to the struct that bind got, from all sources.
 func (s *settings) load(into any) error {
 	if *s.file != "" {
-		s.viper.SetConfigFile(*s.file)
-		s.viper.SetConfigType("yaml")
-		if err := s.viper.ReadInConfig(); err != nil {
+		var err error
+		if s.text, err = os.ReadFile(*s.file); err != nil {
 			return fmt.Errorf("read configuration: %w", err)
+		}
+		s.viper.SetConfigType("yaml")
+		if err := s.viper.ReadConfig(bytes.NewReader(s.text)); err != nil {
+			return fmt.Errorf("read configuration %s: %w", *s.file, err)
 		}
 		if err := s.checkKeys(); err != nil {
 			return err

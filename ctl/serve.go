@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -69,6 +71,14 @@ func (a ClusterAccess) client() (*rest.Config, error) {
 // component makes the subcommand for one. start gets the loaded configuration and
 // returns the Run to run.
 func component[C any](name, short string, defaults C, start func(C, *slog.Logger) (func(context.Context) error, error)) *cobra.Command {
+	return following(name, short, defaults, func(c C, _ *settings, log *slog.Logger) (func(context.Context) error, error) {
+		return start(c, log)
+	})
+}
+
+// following is component for one that takes a new configuration while it runs, from the
+// settings.
+func following[C any](name, short string, defaults C, start func(C, *settings, *slog.Logger) (func(context.Context) error, error)) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs}
 	settings := bind(cmd, defaults)
 	cmd.RunE = own(func(cmd *cobra.Command, _ []string) error {
@@ -78,7 +88,7 @@ func component[C any](name, short string, defaults C, start func(C, *slog.Logger
 		}
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 		slog.SetDefault(log)
-		run, err := start(config, log)
+		run, err := start(config, settings, log)
 		if err != nil {
 			return err
 		}
@@ -172,18 +182,36 @@ type dnsConfig struct {
 }
 
 func serveDNS() *cobra.Command {
-	return component("dns", "The cluster's DNS server", dnsConfig{Config: dns.Defaults()},
-		func(c dnsConfig, log *slog.Logger) (func(context.Context) error, error) {
+	defaults := dnsConfig{Config: dns.Defaults()}
+	return following("dns", "The cluster's DNS server", defaults,
+		func(c dnsConfig, s *settings, log *slog.Logger) (func(context.Context) error, error) {
 			var err error
 			if c.Config.Client, err = c.client(); err != nil {
 				return nil, err
 			}
 			c.Log = log
+			reloads := make(chan dns.Reload)
+			c.Reloads = reloads
 			server, err := dns.New(c.Config)
 			if err != nil {
 				return nil, err
 			}
-			return server.Run, nil
+			return func(ctx context.Context) error {
+				var g errgroup.Group
+				ctx, stop := context.WithCancel(ctx)
+				g.Go(func() error {
+					for l := range follow(ctx, s, defaults) {
+						select {
+						case reloads <- dns.Reload{Config: l.config.Config, Err: l.err}:
+						case <-ctx.Done():
+						}
+					}
+					return nil
+				})
+				err := server.Run(ctx)
+				stop()
+				return errors.Join(err, g.Wait())
+			}, nil
 		})
 }
 

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -45,10 +46,8 @@ const headerSize = 12
 // due. Where an upstream must be asked first, later does that and makes the reply.
 func (s *Server) respond(wire []byte, from client, buf []byte) (reply []byte, later func(context.Context) []byte) {
 	defer func() {
-		if p := recover(); p != nil { // one odd message must not end the service of all
-			s.metrics.panics.Inc()
-			s.log.Error("panic while answering", "message", wire, "panic", p, "stack", string(debug.Stack()))
-			reply, later = reject(wire, dns.RcodeServerFailure), nil
+		if p := recover(); p != nil {
+			reply, later = s.survive(p, wire), nil
 		}
 	}()
 	start := time.Now()
@@ -78,10 +77,26 @@ func (s *Server) respond(wire []byte, from client, buf []byte) (reply []byte, la
 		m.Rcode = dns.RcodeRefused
 		return s.finish(q, m, ""), nil
 	}
-	if reply, later = s.resolve(q, m); later != nil {
-		q.buf, q.replies = nil, nil // by then they are another's
+	reply, ask := s.resolve(q, m)
+	if ask == nil {
+		return reply, nil
 	}
-	return reply, later
+	q.buf, q.wire = nil, bytes.Clone(wire) // by then they are another's
+	return nil, func(ctx context.Context) (reply []byte) {
+		defer func() {
+			if p := recover(); p != nil {
+				reply = s.survive(p, q.wire)
+			}
+		}()
+		return ask(ctx)
+	}
+}
+
+// survive fails one query. One odd message must not end the service of all.
+func (s *Server) survive(panicked any, wire []byte) []byte {
+	s.metrics.panics.Inc()
+	s.log.Error("panic while answering", "message", wire, "panic", panicked, "stack", string(debug.Stack()))
+	return reject(wire, dns.RcodeServerFailure)
 }
 
 // acceptable looks at a header: we answer queries, of one question each.
@@ -124,7 +139,7 @@ func (s *Server) finish(q *query, m *dns.Msg, plugin string) []byte {
 	if q.worthKeeping(m) {
 		q.replies.keep(q.wire, reply, m, tally)
 	}
-	if s.cfg.LogQueries {
+	if s.settings.Load().cfg.LogQueries {
 		question := &q.msg.Question[0]
 		s.log.Info("query", "client", q.addr, "proto", q.proto, "id", q.msg.Id,
 			"name", question.Name, "type", dns.Type(question.Qtype), "rcode", dns.RcodeToString[m.Rcode],

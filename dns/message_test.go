@@ -18,7 +18,7 @@ func readyServer(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	s.index.view = viewOf(world())
-	s.resolver.locals = testResolver("").locals
+	s.settings.Load().resolver.locals = testResolver("").locals
 	close(s.ready)
 	return s
 }

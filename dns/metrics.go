@@ -5,6 +5,10 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"orrery.example.org/dns/cache"
+	"orrery.example.org/dns/forward"
 )
 
 // metrics are CoreDNS's, by name and labels, in a registry of this server's own:
@@ -18,6 +22,11 @@ type metrics struct {
 	replySize   *prometheus.HistogramVec
 	programming *prometheus.HistogramVec
 	panics      prometheus.Counter
+
+	autopath      prometheus.Counter
+	reloadsFailed prometheus.Counter
+	cache         *cache.Metrics
+	forward       *forward.Metrics
 }
 
 // newMetrics makes the metrics of a server that listens on an address. All queries are
@@ -47,8 +56,15 @@ func newMetrics(listen string) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
 		}, []string{"service_kind"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "coredns_panics_total", Help: "Panics while answering."}),
+
+		autopath: prometheus.NewCounter(prometheus.CounterOpts{Name: "coredns_autopath_success_total",
+			Help: "Queries for which a search list was gone to its end outside.", ConstLabels: prometheus.Labels{"server": "dns://" + listen}}),
+		reloadsFailed: prometheus.NewCounter(prometheus.CounterOpts{Name: "coredns_reload_failed_total", Help: "Configurations that were not valid."}),
 	}
-	m.registry.MustRegister(m.requests, m.responses, duration, m.requestSize, m.replySize, m.programming, m.panics)
+	m.registry.MustRegister(m.requests, m.responses, duration, m.requestSize, m.replySize, m.programming, m.panics,
+		m.autopath, m.reloadsFailed, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.cache = cache.NewMetrics(m.registry, prometheus.Labels{"server": "dns://" + listen, "zones": ".", "view": ""})
+	m.forward = forward.NewMetrics(m.registry)
 	return m
 }
 

@@ -7,10 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"orrery.example.org/dns/cache"
 )
 
 // Server is one DNS server.
@@ -19,11 +23,17 @@ type Server struct {
 	log       *slog.Logger
 	clientset kubernetes.Interface
 	index     *index
-	resolver  resolver
-	forwarder *forwarder
+	settings  atomic.Pointer[settings]
+	changed   chan struct{} // told when they have
+	cache     *cache.Cache  // of upstreams' replies
 	metrics   *metrics
 	ready     chan struct{}
 	sockets   sockets
+	locals    []netip.Addr // the server's own addresses
+
+	watchPods  func()        // closes podsWanted
+	podsWanted chan struct{} // closed where Pods are to be watched
+	podsSynced chan struct{} // closed when they have all been heard of
 }
 
 // New prepares a server. It opens nothing and starts nothing.
@@ -36,18 +46,23 @@ func New(cfg Config) (*Server, error) {
 		log:       cfg.Log,
 		clientset: cfg.clientset,
 		index:     &index{view: newView()},
-		resolver:  resolver{domain: fqdn(cfg.Domain), ttl: uint32(cfg.TTL), pods: cfg.Pods},
-		forwarder: newForwarder(cfg.Host, cfg.Upstreams),
+		changed:   make(chan struct{}, 1),
 		metrics:   newMetrics(cfg.Listen[0]),
 		ready:     make(chan struct{}),
+
+		podsWanted: make(chan struct{}),
+		podsSynced: make(chan struct{}),
 	}
+	s.watchPods = sync.OnceFunc(func() { close(s.podsWanted) })
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	s.resolver.zones = append(s.resolver.zones, s.resolver.domain)
-	for _, zone := range cfg.ReverseZones {
-		s.resolver.zones = append(s.resolver.zones, fqdn(zone))
+	set, err := s.newSettings(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("dns configuration: %w", err)
 	}
+	s.settings.Store(set)
+	s.cache = cache.New(set.cacheLimits(), s.metrics.cache)
 	if s.clientset == nil {
 		client := rest.CopyConfig(cfg.Client)
 		client.ContentType = "application/vnd.kubernetes.protobuf"
@@ -101,6 +116,8 @@ func (s *Server) serve(ctx context.Context) error {
 		g.Go(func() error { return endpoint.serve(ctx) })
 	}
 	g.Go(func() error { return s.watch(ctx) })
+	g.Go(func() error { return s.keepForwarding(ctx) })
+	g.Go(func() error { return s.follow(ctx) })
 	return g.Wait()
 }
 
@@ -144,13 +161,18 @@ func (s *Server) listen(ctx context.Context) error {
 			return err
 		}
 	}
+	set, err := s.newSettings(s.cfg) // now that the own addresses are known
+	if err != nil {
+		return err
+	}
+	s.settings.Store(set)
 	return s.listenHTTP(ctx)
 }
 
 // addLocals notes the addresses under which clients reach a listening address.
 func (s *Server) addLocals(listening netip.Addr) error {
 	if !listening.IsUnspecified() {
-		s.resolver.locals = append(s.resolver.locals, listening.Unmap())
+		s.locals = append(s.locals, listening.Unmap())
 		return nil
 	}
 	return s.cfg.Host.Do(func() error {
@@ -161,7 +183,7 @@ func (s *Server) addLocals(listening netip.Addr) error {
 		for _, addr := range addrs {
 			ip, ok := netip.AddrFromSlice(addr.(*net.IPNet).IP)
 			if ok && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
-				s.resolver.locals = append(s.resolver.locals, ip.Unmap())
+				s.locals = append(s.locals, ip.Unmap())
 			}
 		}
 		return nil

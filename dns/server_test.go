@@ -55,6 +55,16 @@ func run(t *testing.T, cfg Config) (s *Server, address string) {
 	return s, s.sockets.tcp[0].Addr().String()
 }
 
+// reconfigure has the server use a changed configuration.
+func (s *Server) reconfigure(t *testing.T, change func(*Config)) {
+	t.Helper()
+	cfg := s.settings.Load().cfg
+	change(&cfg)
+	if err := s.reload(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // start starts a server and waits until it is ready.
 func start(t *testing.T, cfg Config) (s *Server, address string) {
 	t.Helper()
@@ -100,7 +110,8 @@ func ask(t *testing.T, proto, address, name string, qtype uint16) *dns.Msg {
 // that a client-go clientset feeds.
 func TestAnswersOnTheWire(t *testing.T) {
 	s, address := start(t, testConfig(world()...))
-	s.index.change(func(v *view) { s.resolver.locals = testResolver("").locals })
+	s.locals = testResolver("").locals
+	s.reconfigure(t, func(*Config) {})
 	for _, proto := range []string{"udp", "tcp"} {
 		for _, row := range rows {
 			t.Run(proto+"/"+row.about, func(t *testing.T) {

@@ -66,12 +66,18 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return
 		}
-		reply, later := s.respond(query, from, nil)
-		if later != nil {
-			reply = later(ctx)
+		replies := s.transfer(query, peer.Addr())
+		if replies == nil {
+			reply, later := s.respond(query, from, nil)
+			if later != nil {
+				reply = later(ctx)
+			}
+			replies = [][]byte{reply}
 		}
-		if reply == nil || writeMessage(conn, reply) != nil {
-			return
+		for _, reply := range replies {
+			if reply == nil || writeMessage(conn, reply) != nil {
+				return
+			}
 		}
 	}
 }

@@ -31,9 +31,7 @@ func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn) error {
 		server: s,
 		conn:   ipv6.NewPacketConn(conn), // or ipv4's: batches are the same
 		rooms:  make([][maxQuery]byte, batchSize),
-	}
-	if !s.cfg.LogQueries { // else each query is to be looked at
-		u.kept = map[string]*replies{"1": {}, "2": {}}
+		kept:   map[string]*replies{"1": {}, "2": {}},
 	}
 	defer u.pending.Wait()
 	queries := newBatch()
@@ -67,7 +65,9 @@ type udpSocket struct {
 // overwritten by the next batch.
 func (u *udpSocket) answer(ctx context.Context, query *ipv6.Message, room []byte) {
 	from := client{addr: query.Addr.(*net.UDPAddr).AddrPort(), proto: "udp"}
-	from.replies = u.kept[from.family()]
+	if !u.server.settings.Load().cfg.LogQueries { // else each query is to be looked at
+		from.replies = u.kept[from.family()]
+	}
 	reply := ipv6.Message{Buffers: [][]byte{nil}, OOB: query.OOB[:query.NN], Addr: query.Addr}
 	wire, later := u.server.respond(query.Buffers[0][:query.N], from, room)
 	switch {

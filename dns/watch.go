@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -42,31 +43,46 @@ func (s *Server) watch(ctx context.Context) error {
 		newFeed(s, "Service", core.Services(metav1.NamespaceAll), compactService, (*view).setService),
 		newFeed(s, "EndpointSlice", s.clientset.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), s.compactSlice, (*view).setSlice),
 	}
-	if s.cfg.Pods == podsVerified {
-		feeds = append(feeds, newFeed(s, "Pod", core.Pods(metav1.NamespaceAll), compactPod, (*view).setPod))
-	}
-
-	logger := logr.FromSlogHandler(s.log.Handler())
-	ctx = klog.NewContext(ctx, logger)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for _, f := range feeds {
-		wg.Go(func() {
-			backoff := retries
-			options := cache.ReflectorOptions{Name: "dns", Logger: &logger, Backoff: &backoff}
-			cache.NewReflectorWithOptions(f.source, f.example, f.store, options).RunWithContext(ctx)
-		})
+		wg.Go(func() { f.run(ctx, s.log) })
 	}
-	for _, f := range feeds {
+	wg.Go(func() { s.feedPods(ctx) })
+	waits := []<-chan struct{}{feeds[0].synced, feeds[1].synced, feeds[2].synced}
+	if s.cfg.Pods == podsVerified {
+		s.watchPods()
+		waits = append(waits, s.podsSynced)
+	}
+	for _, synced := range waits {
 		select {
-		case <-f.synced:
+		case <-synced:
 		case <-ctx.Done():
 			return nil
 		}
 	}
-	s.log.Info("serving the cluster's names", "domain", s.resolver.domain)
+	s.log.Info("serving the cluster's names", "domain", s.cfg.Domain)
 	close(s.ready)
 	return nil
+}
+
+// feedPods watches Pods once there is a need to: most clusters have none, and ten Pods for
+// each Service.
+func (s *Server) feedPods(ctx context.Context) {
+	select {
+	case <-s.podsWanted:
+	case <-ctx.Done():
+		return
+	}
+	f := newFeed(s, "Pod", s.clientset.CoreV1().Pods(metav1.NamespaceAll), compactPod, (*view).setPod)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { f.run(ctx, s.log) })
+	select {
+	case <-f.synced:
+		close(s.podsSynced)
+	case <-ctx.Done():
+	}
 }
 
 // awaitAPI returns once the API answers anything. The way to it may not be programmed
@@ -109,6 +125,13 @@ type feed struct {
 	example runtime.Object
 	store   cache.ReflectorStore
 	synced  <-chan struct{}
+}
+
+// run keeps the store up to date until ctx ends.
+func (f *feed) run(ctx context.Context, log *slog.Logger) {
+	logger, backoff := logr.FromSlogHandler(log.Handler()), retries
+	options := cache.ReflectorOptions{Name: "dns", Logger: &logger, Backoff: &backoff}
+	cache.NewReflectorWithOptions(f.source, f.example, f.store, options).RunWithContext(klog.NewContext(ctx, logger))
 }
 
 // lister is what client-go's typed clients have in common.

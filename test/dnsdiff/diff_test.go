@@ -9,6 +9,7 @@ import (
 	"time"
 
 	miekg "github.com/miekg/dns"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // scenario is a cluster and a configuration.
@@ -17,12 +18,14 @@ type scenario struct {
 	kubeDNS bool // the server is an endpoint of a Service
 	forward bool // names outside the cluster go to an upstream
 	pods    string
+	client  string // the Namespace that we ask from as a Pod, with autopath
 }
 
 var scenarios = []scenario{
 	{name: "as kubeadm configures it", kubeDNS: true, forward: true, pods: "insecure"},
 	{name: "without a world outside", kubeDNS: true, pods: "verified"},
 	{name: "without a Service of its own", pods: "disabled"},
+	{name: "with autopath", forward: true, pods: "verified", client: "shop"},
 }
 
 // TestSameAnswers asks both servers everything and explains every difference.
@@ -32,12 +35,19 @@ func TestSameAnswers(t *testing.T) {
 		t.Run(sc.name, func(t *testing.T) {
 			c := newCluster(t)
 			fill(t, c, sc.kubeDNS)
-			s := settings{pods: sc.pods}
+			s := settings{pods: sc.pods, autopath: sc.client != ""}
+			if sc.client != "" { // CoreDNS looks for the Pod that has the client's address
+				c.pod(t, sc.client+"/client", "127.0.0.1", corev1.PodRunning)
+			}
 			if sc.forward {
 				s.upstream = startUpstream(t)
 			}
 			theirs, ours := newAsker(t, startCoreDNS(t, c, s)), newAsker(t, startOurs(t, c, s))
-			for _, q := range c.questions() {
+			questions := c.questions()
+			if sc.client != "" {
+				questions = searches(sc.client)
+			}
+			for _, q := range questions {
 				asked++
 				want, got := theirs.ask(t, q), ours.ask(t, q)
 				if want.String() == got.String() {

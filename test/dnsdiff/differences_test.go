@@ -1,6 +1,7 @@
 package dnsdiff
 
 import (
+	"slices"
 	"strings"
 
 	miekg "github.com/miekg/dns"
@@ -62,7 +63,61 @@ var differences = []difference{
 			return sc.pods == "verified" && strings.HasPrefix(strings.ToLower(q.name), "fd00-10-244-1-0-0-0-4.") &&
 				theirs.rcode == miekg.RcodeNameError && ours.rcode == miekg.RcodeSuccess
 		},
+	}, {
+		reason: "autopath asked from another Namespace than the name says: CoreDNS goes by the client's address, we by the name, so the answer does not depend on who asks",
+		applies: func(sc scenario, q question, theirs, ours reply) bool {
+			return sc.client != "" && !searchedFrom(sc.client, q.name) && theirs.rcode == miekg.RcodeNameError &&
+				ours.rcode == miekg.RcodeSuccess && aliases(q.name, ours.answer) == 1
+		},
+	}, {
+		reason: "autopath to a name outside: CoreDNS's alias lives as long as what it leads to, ours no longer than any name of the cluster, which may get one of its own",
+		applies: func(sc scenario, q question, theirs, ours reply) bool {
+			theirs.answer = shortLived(q.name, theirs.answer)
+			return sc.client != "" && searchedFrom(sc.client, q.name) && theirs.String() == ours.String()
+		},
+	}, {
+		reason: "autopath to a name without such a record: CoreDNS does not say whose SOA record it sends, we send the alias, too",
+		applies: func(sc scenario, q question, theirs, ours reply) bool {
+			return sc.client != "" && searchedFrom(sc.client, q.name) && theirs.rcode == miekg.RcodeSuccess && len(theirs.answer) == 0 &&
+				ours.rcode == miekg.RcodeSuccess && len(ours.answer) == 1 && aliases(q.name, ours.answer) == 1
+		},
+	}, {
+		reason: "autopath with an ExternalName: CoreDNS repeats its CNAME record, which a name must have only one of",
+		applies: func(sc scenario, q question, theirs, ours reply) bool {
+			theirs.answer = slices.Compact(shortLived(q.name, theirs.answer))
+			return sc.client != "" && theirs.String() == ours.String()
+		},
+	}, {
+		reason: "autopath of a name below a Service that exists: it asks for an endpoint that is not there (yet), and must not lead anywhere else",
+		applies: func(sc scenario, q question, theirs, ours reply) bool {
+			return sc.client != "" && strings.HasSuffix(q.name, ".svc.shop.svc.cluster.local.") && // a Service named svc
+				theirs.rcode == miekg.RcodeSuccess && ours.rcode == miekg.RcodeNameError
+		},
 	},
+}
+
+// searchedFrom reports whether a name is the first of a Pod's search list.
+func searchedFrom(namespace, name string) bool {
+	return strings.HasSuffix(name, "."+namespace+".svc.cluster.local.")
+}
+
+// shortLived gives the CNAME records of a name the lifetime that ours have.
+func shortLived(name string, answer []string) (lines []string) {
+	for _, line := range answer {
+		lines = append(lines, strings.Replace(line, name+" 60 IN CNAME", name+" 5 IN CNAME", 1))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// aliases counts the CNAME records of a name.
+func aliases(name string, answer []string) (n int) {
+	for _, line := range answer {
+		if strings.HasPrefix(line, name+" 5 IN CNAME ") {
+			n++
+		}
+	}
+	return n
 }
 
 // deniesWhatExists: their reply says that there is no such name, ours that there is.

@@ -278,3 +278,22 @@ var handPicked = strings.Fields(`
 	aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.shop.svc.cluster.local.
 	aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.svc.cluster.local.
 `)
+
+// searches are the first names of a Pod's search list, for names that are at the end of
+// it, in the middle, and nowhere.
+func searches(namespace string) (all []question) {
+	for _, name := range []string{
+		"www.example.org", "WWW.example.org", "example.org", "a.b.c.example.org", "no.such.test", "test", "localhost",
+		"web", "web.shop", "dual.shop", "six.shop", "db.shop", "big.shop", "notready.shop", "missing.shop", "shop.default", "out.shop", "to-web.shop",
+		"web.shop.svc", "db.shop.svc", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+		"web.shop.svc.cluster.local", "missing.shop.svc.cluster.local", "nobody.web", "db-0.db", "_http._tcp.web", "www.example.org.cluster.local",
+	} {
+		for i, qtype := range []uint16{miekg.TypeA, miekg.TypeAAAA, miekg.TypeSRV, miekg.TypeTXT, miekg.TypePTR} {
+			for _, search := range []string{namespace + ".svc.", "svc.", "", "default.svc.", "missing.svc."} {
+				q := question{name: name + "." + search + "cluster.local.", qtype: qtype, class: miekg.ClassINET, tcp: i%2 == 0, size: 4096}
+				all = append(all, q)
+			}
+		}
+	}
+	return all
+}

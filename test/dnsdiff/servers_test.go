@@ -9,9 +9,11 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/plugin/autopath"
 	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/transfer"
 	miekg "github.com/miekg/dns"
 
 	"orrery.example.org/dns"
@@ -21,6 +23,8 @@ import (
 type settings struct {
 	pods     string
 	upstream string // address, or none
+	autopath bool
+	transfer bool // of the zone, to anybody
 }
 
 // corefile is kubeadm's, as far as it is about answers.
@@ -32,6 +36,12 @@ func corefile(port int, kubeconfig string, s settings) string {
 		fmt.Fprintf(&b, "    fallthrough in-addr.arpa ip6.arpa\n  }\n  forward . %s\n", s.upstream)
 	} else {
 		b.WriteString("  }\n")
+	}
+	if s.autopath {
+		b.WriteString("  autopath @kubernetes\n")
+	}
+	if s.transfer {
+		b.WriteString("  transfer {\n    to *\n  }\n")
 	}
 	b.WriteString("  loadbalance\n}\n")
 	return b.String()
@@ -69,7 +79,11 @@ func startOurs(t testing.TB, c *cluster, s settings) (address string) {
 func ourConfig(c *cluster, port int, s settings) dns.Config {
 	cfg := dns.Defaults()
 	cfg.Listen = []string{fmt.Sprintf(":%d", port)}
-	cfg.Pods = s.pods
+	cfg.Pods, cfg.Autopath = s.pods, s.autopath
+	cfg.CacheTTL, cfg.DenialTTL = 0, 0
+	if s.transfer {
+		cfg.TransferTo = []string{"*"}
+	}
 	cfg.HealthAddress, cfg.ReadyAddress, cfg.MetricsAddress = "", "", ""
 	cfg.Client = c.config
 	cfg.Log = slog.New(slog.DiscardHandler)

@@ -42,6 +42,10 @@ func answerOutside(w dns.ResponseWriter, query *dns.Msg) {
 	_, isTCP := w.RemoteAddr().(*net.TCPAddr)
 	switch name := query.Question[0].Name; name {
 	case "example.com.", "ext.interwebs.test.":
+		if query.Question[0].Qtype != dns.TypeA {
+			m.Ns = []dns.RR{&dns.SOA{Hdr: header("test.", dns.TypeSOA, 86400), Ns: "ns.test.", Mbox: "host.test.", Minttl: 86400}}
+			break
+		}
 		for _, ip := range []string{"192.0.2.1", "192.0.2.2"} {
 			m.Answer = append(m.Answer, &dns.A{Hdr: header(name, dns.TypeA, 60), A: net.ParseIP(ip)})
 		}
@@ -83,14 +87,15 @@ func TestForward(t *testing.T) {
 		{"a name that is nowhere", "nowhere.test.", dns.TypeA, "NXDOMAIN", "NXDOMAIN"},
 		{"an ExternalName", "external.testns.svc.cluster.local.", dns.TypeA, "NOERROR 192.0.2.1 192.0.2.2 ext.interwebs.test.", "NOERROR 192.0.2.1 192.0.2.2 ext.interwebs.test."},
 		{"a large answer", "large.test.", dns.TypeA, "NOERROR truncated", "NOERROR 192.0.2.3"},
-		{"an ExternalName with a large answer", "large.testns.svc.cluster.local.", dns.TypeA, "NOERROR truncated large.test.", "NOERROR 192.0.2.3 large.test."},
+		{"an ExternalName with a large answer", "large.testns.svc.cluster.local.", dns.TypeA, "NOERROR 192.0.2.3 large.test.", "NOERROR 192.0.2.3 large.test."}, // TCP had it all
 		{"an address outside", "9.2.0.192.in-addr.arpa.", dns.TypePTR, "NOERROR nine.test.", "NOERROR nine.test."},
 		{"an address inside", "1.0.0.10.in-addr.arpa.", dns.TypePTR, "NOERROR svc1.testns.svc.cluster.local.", "NOERROR svc1.testns.svc.cluster.local."},
 		{"a missing name inside", "svc0.testns.svc.cluster.local.", dns.TypeA, "NXDOMAIN", "NXDOMAIN"},
 		{"a reply to another question", "other.test.", dns.TypeA, "SERVFAIL", "SERVFAIL"},
 	} {
 		t.Run(test.about, func(t *testing.T) {
-			for proto, want := range map[string]string{"udp": test.udp, "tcp": test.tcp} {
+			for i, want := range []string{test.udp, test.tcp} {
+				proto := []string{"udp", "tcp"}[i]
 				reply := ask(t, proto, address, test.name, test.qtype)
 				if got := summary(reply); got != want {
 					t.Errorf("by %s: got %q, want %q", proto, got, want)
