@@ -55,6 +55,13 @@ type Config struct {
 	FullSyncPeriod time.Duration `mapstructure:"full-sync-period"` // how often, where there are too many to check
 	CleanupOnExit  bool          `mapstructure:"cleanup-on-exit"`  // rules stay otherwise: the node goes on serving
 
+	// What conntrack is given: room, and patience with idle connections. 0 leaves the
+	// kernel's own.
+	ConntrackMaxPerCore  int           `mapstructure:"conntrack-max-per-core"`
+	ConntrackMin         int           `mapstructure:"conntrack-min"`
+	ConntrackEstablished time.Duration `mapstructure:"conntrack-tcp-timeout-established"`
+	ConntrackCloseWait   time.Duration `mapstructure:"conntrack-tcp-timeout-close-wait"`
+
 	HealthzBindAddress string `mapstructure:"healthz-bind-address"` // "": none
 	MetricsBindAddress string `mapstructure:"metrics-bind-address"` // "": none
 
@@ -66,17 +73,21 @@ type Config struct {
 // Defaults is a Config that lacks only NodeName and Client.
 func Defaults() Config {
 	return Config{
-		Mode:               ModeIPTables,
-		IPFamilies:         []string{string(plan.IPv4)},
-		DetectLocalMode:    "ClusterCIDR",
-		ClusterCIDR:        "10.244.0.0/16",
-		ServiceCIDR:        "10.96.0.0/12",
-		MasqueradeBit:      14,
-		LocalhostNodePorts: true,
-		SyncPeriod:         30 * time.Second,
-		FullSyncPeriod:     time.Hour,
-		HealthzBindAddress: "0.0.0.0:10256",
-		MetricsBindAddress: "127.0.0.1:10249",
+		Mode:                 ModeIPTables,
+		IPFamilies:           []string{string(plan.IPv4)},
+		DetectLocalMode:      "ClusterCIDR",
+		ClusterCIDR:          "10.244.0.0/16",
+		ServiceCIDR:          "10.96.0.0/12",
+		MasqueradeBit:        14,
+		LocalhostNodePorts:   true,
+		SyncPeriod:           30 * time.Second,
+		FullSyncPeriod:       time.Hour,
+		ConntrackMaxPerCore:  32768,
+		ConntrackMin:         131072,
+		ConntrackEstablished: 24 * time.Hour,
+		ConntrackCloseWait:   time.Hour,
+		HealthzBindAddress:   "0.0.0.0:10256",
+		MetricsBindAddress:   "127.0.0.1:10249",
 	}
 }
 

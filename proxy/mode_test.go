@@ -161,7 +161,7 @@ func TestP40SwitchFails(t *testing.T) {
 }
 
 // Whoever flushes the rules finds them restored, in the mode nftables too (P48).
-func TestRepairNFTables(t *testing.T) {
+func TestP48RepairNFTables(t *testing.T) {
 	w := NewWorld(t)
 	run(t, w.Node, fake.NewClientset(objects(Service("ns1", "svc1", "10.96.0.41"), "a")...),
 		func(c *Config) { c.Mode, c.SyncPeriod = ModeNFTables, 50*time.Millisecond })

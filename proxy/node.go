@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -72,19 +71,4 @@ func localAddrs(h *host.Host, family plan.Family) []netip.Addr {
 		}
 	}
 	return out
-}
-
-const routeLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet"
-
-// openLocalhost lets the kernel route packets of 127.0.0.1 to other interfaces, without
-// which NodePorts cannot answer there (P32). A lab's namespace may forbid it; all other
-// addresses work without.
-func (p *Proxy) openLocalhost(f *family) {
-	if f.mode.name != ModeIPTables || !p.cfg.LocalhostNodePorts || f.name != plan.IPv4 {
-		return
-	}
-	err := p.cfg.Host.Do(func() error { return os.WriteFile(routeLocalnet, []byte("1"), 0) })
-	if err != nil {
-		p.log.Warn("NodePorts will not answer on 127.0.0.1", "err", err)
-	}
 }

@@ -109,6 +109,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	informers := p.newInformers()
 	informers.start(ctx, g)
 	g.Go(func() error {
+		p.setSysctls()
 		if err := p.startBackends(ctx); err != nil {
 			return err
 		}

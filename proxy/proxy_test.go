@@ -106,7 +106,7 @@ func objects(svc *corev1.Service, pods string) []runtime.Object {
 }
 
 // A Service and its endpoints come, change and go, and packets follow (P2, P5).
-func TestServiceLife(t *testing.T) {
+func TestP2P5ServiceLife(t *testing.T) {
 	w := NewWorld(t)
 	ctx := context.Background()
 	svc := Service("ns1", "svc1", "10.96.0.41")
@@ -183,7 +183,7 @@ func TestStopAndRestart(t *testing.T) {
 }
 
 // Whoever flushes the rules finds them restored (P48).
-func TestRepair(t *testing.T) {
+func TestP48Repair(t *testing.T) {
 	w := NewWorld(t)
 	run(t, w.Node, fake.NewClientset(objects(Service("ns1", "svc1", "10.96.0.41"), "a")...),
 		func(c *Config) { c.SyncPeriod = 50 * time.Millisecond })
@@ -237,10 +237,16 @@ func TestMissingIptables(t *testing.T) {
 // Stale UDP flows go when endpoints do (P36): a client that keeps its socket must not
 // talk to a Pod that is gone, nor into the void because it began too early.
 func TestP36StaleUDP(t *testing.T) {
+	for _, mode := range Modes() {
+		t.Run(mode, func(t *testing.T) { staleUDP(t, mode) })
+	}
+}
+
+func staleUDP(t *testing.T, mode string) {
 	w := NewWorld(t)
 	ctx := context.Background()
 	svc := Service("ns1", "svc1", "10.96.0.41", Protocol(corev1.ProtocolUDP))
-	r := run(t, w.Node, fake.NewClientset())
+	r := run(t, w.Node, fake.NewClientset(), func(c *Config) { c.Mode = mode })
 	conn, err := w.Dial("b", "udp", "10.96.0.41:80")
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +309,7 @@ func get(t *testing.T, h *host.Host, url string) (code int, body string) {
 }
 
 // The ports that load balancers, Prometheus and people ask (P30, P50, P51).
-func TestPorts(t *testing.T) {
+func TestP30P50P51Ports(t *testing.T) {
 	w := NewWorld(t)
 	ctx := context.Background()
 	svc := Service("ns1", "svc1", "10.96.0.41", LoadBalancer(30080, "172.30.100.1"), ExternalLocal(30999))
@@ -371,9 +377,31 @@ func TestP26ZoneChange(t *testing.T) {
 	w.Check(t, Flow{From: "b", To: "10.96.0.41:80", Want: Kept("c")})
 }
 
+// A node that gets another address serves its NodePorts there: upstream's proxy restarts
+// for that, here it makes a new plan (P39).
+func TestP39NodeAddress(t *testing.T) {
+	w := NewWorld(t)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: Here, ResourceVersion: "1"},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: NodeIP}}}}
+	svc := Service("ns1", "svc1", "10.96.0.41", NodePort(30080))
+	r := run(t, w.Node, fake.NewClientset(append(objects(svc, "a"), node)...), func(c *Config) { c.Mode = ModeNFTables })
+	const other = "10.244.1.1" // the node's on the bridge of its Pods
+	if was, is := reaches(w, "outside", NodeIP+":30080"), reaches(w, "b", other+":30080"); was != "a" || is != "refused" {
+		t.Fatalf("at first: %s at %s, %s at %s", was, NodeIP, is, other)
+	}
+	node = node.DeepCopy()
+	node.ResourceVersion, node.Status.Addresses[0].Address = "2", other
+	if _, err := r.client.CoreV1().Nodes().UpdateStatus(context.Background(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "answered at the new address only", func() bool {
+		return reaches(w, "b", other+":30080") == "a" && reaches(w, "outside", NodeIP+":30080") == "refused"
+	})
+}
+
 // In a user namespace all of it works as well.
 func TestAsUser(t *testing.T) {
-	AsUser(t, "^(TestServiceLife|TestStopAndRestart|TestP36StaleUDP|TestPorts|TestP40SwitchRunning)$")
+	AsUser(t, "^(TestP2P5ServiceLife|TestStopAndRestart|TestP36StaleUDP|TestP30P50P51Ports|TestP40SwitchRunning)$")
 }
 
 func TestValidate(t *testing.T) {

@@ -135,7 +135,7 @@ func TestDesired(t *testing.T) {
 		{"readiness", service(), []*corev1.Pod{pod(0), pod(1, notReady)}, []string{"IPv4 http:8080 | 10.244.0.2 RS 10.244.0.3 "}},
 		{"terminating pods serve but are not ready", service(), []*corev1.Pod{pod(0, terminating), pod(1, notReady, terminating)},
 			[]string{"IPv4 http:8080 | 10.244.0.2 ST 10.244.0.3 T"}},
-		{"publishNotReadyAddresses", service(func(s *corev1.Service) { s.Spec.PublishNotReadyAddresses = true }),
+		{"P29 publishNotReadyAddresses", service(func(s *corev1.Service) { s.Spec.PublishNotReadyAddresses = true }),
 			[]*corev1.Pod{pod(0, notReady), pod(1, terminating)}, []string{"IPv4 http:8080 | 10.244.0.2 R 10.244.0.3 RST"}},
 		{"a named port with two numbers makes two slices", service(), []*corev1.Pod{pod(0), pod(1, onPort(9090))},
 			[]string{"IPv4 http:8080 | 10.244.0.2 RS", "IPv4 http:9090 | 10.244.0.3 RS"}},
@@ -193,7 +193,7 @@ func TestSliceMetadata(t *testing.T) {
 	}
 }
 
-func TestHints(t *testing.T) {
+func TestP27Hints(t *testing.T) {
 	for distribution, want := range map[string]string{
 		"":               "nil",
 		"PreferClose":    "&EndpointHints{ForZones:[]ForZone{ForZone{Name:zone-node1,},},ForNodes:[]ForNode{},}",

@@ -55,6 +55,13 @@ func with(first func(*Endpoint), pods string, tweaks ...Tweak) func() plan.Snaps
 	}
 }
 
+// zones has an endpoint for each of two.
+func zones() plan.Snapshot {
+	endpoints := Pods("ac")
+	endpoints[0].Zone, endpoints[1].Zone = "east", "west"
+	return Snapshot(Planned(Service("ns1", "svc1", vip, NodePort(30080)), Port, endpoints...))
+}
+
 func terminating(e *Endpoint) { e.Terminating = true }
 func notReady(e *Endpoint)    { e.NotReady = true }
 
@@ -81,6 +88,14 @@ var Scenarios = []Scenario{
 		{From: "b", To: lbAddr, Want: Masqueraded("ac")},
 		{From: "outside", To: extAddr, Want: Masqueraded("ac")},
 		{From: "outside", To: NodeIP + ":30081", Want: Refused}, // nobody listens there
+	}},
+	{"P11 a load balancer that answers itself", one("ac", LoadBalancer(30080, "172.30.100.1"), Proxied), []Flow{
+		{From: "b", To: lbAddr, Want: Dropped}, // it leaves for the load balancer, of which there is none
+		{From: "outside", To: nodeAddr, Want: Masqueraded("ac")},
+	}},
+	{"P12 externalIPs have no source ranges", one("ac", ExternalIPs("10.99.0.1"), SourceRanges("192.0.2.0/24")), []Flow{
+		{From: "outside", To: extAddr, Want: Masqueraded("ac")},
+		{From: "b", To: extAddr, Want: Masqueraded("ac")},
 	}},
 	{"P13 no endpoints", one("", everything...), []Flow{
 		{From: "b", To: svcAddr, Want: Refused}, {From: "node", To: svcAddr, Want: Refused},
@@ -111,7 +126,7 @@ var Scenarios = []Scenario{
 		{From: "outside", To: nodeAddr, Want: Masqueraded("ac")},
 		{From: "b", To: svcAddr, Want: Kept("ac")},
 	}},
-	{"P15 source ranges that admit", one("ac", append(everything, SourceRanges(OutsideIP+"/32", "10.0.0.0/33"))...), []Flow{
+	{"P6 P15 source ranges that admit", one("ac", append(everything, SourceRanges(" "+OutsideIP+"/32 ", "10.0.0.0/33"))...), []Flow{
 		{From: "outside", To: lbAddr, Want: Masqueraded("ac")},
 		{From: "b", To: lbAddr, Want: Dropped},
 	}},
@@ -126,6 +141,13 @@ var Scenarios = []Scenario{
 	{"P22 hairpin", one("a", NodePort(30080)), []Flow{
 		{From: "a", To: svcAddr, Want: Masqueraded("a")},
 		{From: "a", To: nodeAddr, Want: Masqueraded("a")},
+	}},
+	{"P26 hints for zones", with(func(e *Endpoint) { e.Zone = "east" }, "ac"), []Flow{
+		{From: "b", To: svcAddr, Want: Kept("ac")}, // one endpoint has no hint: none counts
+	}},
+	{"P26 hints for zones, of all", zones, []Flow{
+		{From: "b", To: svcAddr, Want: Kept("a")},
+		{From: "outside", To: nodeAddr, Want: Masqueraded("a")},
 	}},
 	{"P28 terminating while others are ready", with(terminating, "ac"), []Flow{{From: "b", To: svcAddr, Want: Kept("c")}}},
 	{"P28 terminating, alone", with(terminating, "a"), []Flow{{From: "b", To: svcAddr, Want: Kept("a")}}},

@@ -54,6 +54,14 @@ func ExternalIPs(ips ...string) Tweak {
 	return func(s *corev1.Service) { s.Spec.ExternalIPs = ips }
 }
 
+// Proxied makes the load balancer itself answer at its addresses: nodes leave them alone.
+func Proxied(s *corev1.Service) {
+	mode := corev1.LoadBalancerIPModeProxy
+	for i := range s.Status.LoadBalancer.Ingress {
+		s.Status.LoadBalancer.Ingress[i].IPMode = &mode
+	}
+}
+
 // SourceRanges limits who may use the load balancer addresses.
 func SourceRanges(ranges ...string) Tweak {
 	return func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = ranges }
@@ -89,7 +97,8 @@ func Protocol(p corev1.Protocol) Tweak {
 type Endpoint struct {
 	Addr, Node  string
 	NotReady    bool
-	Terminating bool // and still serving, unless NotReady
+	Terminating bool   // and still serving, unless NotReady
+	Zone        string // a hint that the zone's clients should use it
 }
 
 // Slice makes the EndpointSlice of a Service, with all its ports at one target port.
@@ -113,14 +122,17 @@ func Slice(svc *corev1.Service, port int32, endpoints ...Endpoint) *discoveryv1.
 		if e.Node != "" {
 			out.NodeName = &e.Node
 		}
+		if e.Zone != "" {
+			out.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: e.Zone}}}
+		}
 		s.Endpoints = append(s.Endpoints, out)
 	}
 	return s
 }
 
-// Planned is the plan of a Service with the given endpoints, seen from node1.
+// Planned is the plan of a Service with the given endpoints, seen from node1 in zone east.
 func Planned(svc *corev1.Service, port int32, endpoints ...Endpoint) *plan.Service {
-	node := plan.Node{Family: plan.IPv4, Name: Here, IP: netip.MustParseAddr(NodeIP)}
+	node := plan.Node{Family: plan.IPv4, Name: Here, Zone: "east", IP: netip.MustParseAddr(NodeIP)}
 	if netip.MustParseAddr(svc.Spec.ClusterIP).Is6() {
 		node.Family = plan.IPv6
 	}

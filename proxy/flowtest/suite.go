@@ -32,6 +32,7 @@ var suite = []struct {
 	{"FlowsByChange", testFlowsByChange},
 	{"P16 P17 what no Service has", testStrays},
 	{"P21 affinity", testAffinity},
+	{"P23 mark", testMark},
 	{"P24 masquerade all", testMasqueradeAll},
 	{"P25 Pods by interface", testLocalInterface},
 	{"P31 P32 NodePort addresses", testNodePortAddresses},
@@ -138,6 +139,17 @@ func testAffinity(t *testing.T, p Plane) {
 			seen += name
 		}
 	}
+}
+
+// What carries the mark is masqueraded, whoever put it there.
+func testMark(t *testing.T, p Plane) {
+	w := NewWorld(t)
+	p.Start(t, w.Node, Knobs{}).Sync(t, Snapshot())
+	direct := Flow{From: "b", To: Addrs["c"] + ":8080", Want: Kept("c")}
+	w.Check(t, direct)
+	Run(t, w.Node, "nft add table ip mine; add chain ip mine first { type filter hook prerouting priority -150; }; add rule ip mine first meta mark set 0x4000")
+	direct.Want = Masqueraded("c")
+	w.Check(t, direct)
 }
 
 func testMasqueradeAll(t *testing.T, p Plane) {

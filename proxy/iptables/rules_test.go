@@ -104,6 +104,17 @@ func TestP44RuleCount(t *testing.T) {
 	}
 }
 
+// In a large cluster the rules of endpoints have no comments (P47).
+func TestP47LargeCluster(t *testing.T) {
+	s := settings()
+	all := Snapshot(Planned(Service("ns1", "svc1", "10.96.0.41"), 80, Endpoint{Addr: "10.180.0.1"}))
+	for _, s.Terse = range []bool{false, true} {
+		if told := strings.Contains(s.Text(all.All()), "ns1/svc1:p80 -> 10.180.0.1:80"); told == s.Terse {
+			t.Errorf("large %v: comments of endpoints %v", s.Terse, told)
+		}
+	}
+}
+
 func TestP8Probability(t *testing.T) {
 	for n, want := range map[int]string{2: "0.5000000000", 3: "0.3333333333", 7: "0.1428571429", 1000: "0.0010000000"} {
 		got := string(oneIn(n).appendRestore(nil))

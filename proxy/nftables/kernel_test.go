@@ -108,7 +108,7 @@ func TestTooLongForAUser(t *testing.T) {
 }
 
 // What a learner sees of a small cluster, one Service of each sort.
-func TestP42Listing(t *testing.T) {
+func TestP42P43Listing(t *testing.T) {
 	plane.Have(t)
 	h := NewPlace(t, "node")
 	s := Snapshot(

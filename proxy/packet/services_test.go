@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"orrery.example.org/proxy/flowtest"
 	"orrery.example.org/proxy/iptables"
 	"orrery.example.org/proxy/nftables"
@@ -162,6 +164,37 @@ func TestP34ForwardPolicy(t *testing.T) {
 	pod.Flow = Flow{State: Established, Endpoint: netip.MustParseAddrPort("10.244.2.2:8080")}
 	if o := only(t, walk(t, rules, node1, pod)); o.Fate != Forwarded {
 		t.Errorf("established: %s", &o)
+	}
+}
+
+// How Pods are told from others (P25): a Pod's own source stays, that of others does not.
+func TestP25Local(t *testing.T) {
+	for _, local := range []plan.Local{{CIDR: netip.MustParsePrefix(flowtest.PodCIDR)}, {Interface: "cni0"}, {Interface: "cni+"}, {}} {
+		s := service("c")
+		s.Local = local
+		for _, rules := range []Rules{rulesOf(s), nftablesOf(t, s)} {
+			for from, others := range map[string]bool{"b": false, "outside": true} {
+				want := others && local != plan.Local{} // without a way to tell, nobody's is changed
+				if o := only(t, predict(t, rules, flowtest.Flow{From: from, To: vip + ":80"})); o.Masqueraded != want {
+					t.Errorf("%+v, from %s: %s", local, from, &o)
+				}
+			}
+		}
+	}
+}
+
+// SCTP has rules like the others, and its own port of that number (P37).
+func TestP37SCTP(t *testing.T) {
+	s := flowtest.Snapshot(flowtest.Planned(flowtest.Service("ns1", "svc1", vip), flowtest.Port, flowtest.Pods("a")...),
+		flowtest.Planned(flowtest.Service("ns1", "svc2", vip, flowtest.Protocol(corev1.ProtocolSCTP)), flowtest.Port, flowtest.Pods("c")...))
+	for _, rules := range []Rules{rulesOf(s), nftablesOf(t, s)} {
+		for protocol, pod := range map[string]string{"tcp": "a", "sctp": "c"} {
+			p := packetOf(flowtest.Flow{From: "b", To: vip + ":80"})
+			p.Protocol = protocol
+			if o := only(t, walk(t, rules, node1, p)); o.Endpoint.Addr().String() != flowtest.Addrs[pod] {
+				t.Errorf("%s: %s", protocol, &o)
+			}
+		}
 	}
 }
 

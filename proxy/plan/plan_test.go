@@ -103,7 +103,7 @@ func TestP1Skipped(t *testing.T) {
 }
 
 // Which endpoints a port has after its slices are merged (P3, P4).
-func TestP3Merge(t *testing.T) {
+func TestP3P4Merge(t *testing.T) {
 	otherPort := slice("web-1", 8080, "10.244.1.2")
 	otherPort.Ports[0].Name = ptr("metrics")
 	noName, noNumber, udp, v6 := slice("web-1", 8080, "10.244.1.2"), slice("web-1", 8080, "10.244.1.2"), slice("web-1", 8080, "10.244.1.2"), slice("web-1", 8080, "fd00::2")
