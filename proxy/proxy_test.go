@@ -377,28 +377,6 @@ func TestP26ZoneChange(t *testing.T) {
 	w.Check(t, Flow{From: "b", To: "10.96.0.41:80", Want: Kept("c")})
 }
 
-// A node that gets another address serves its NodePorts there: upstream's proxy restarts
-// for that, here it makes a new plan (P39).
-func TestP39NodeAddress(t *testing.T) {
-	w := NewWorld(t)
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: Here, ResourceVersion: "1"},
-		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: NodeIP}}}}
-	svc := Service("ns1", "svc1", "10.96.0.41", NodePort(30080))
-	r := run(t, w.Node, fake.NewClientset(append(objects(svc, "a"), node)...), func(c *Config) { c.Mode = ModeNFTables })
-	const other = "10.244.1.1" // the node's on the bridge of its Pods
-	if was, is := reaches(w, "outside", NodeIP+":30080"), reaches(w, "b", other+":30080"); was != "a" || is != "refused" {
-		t.Fatalf("at first: %s at %s, %s at %s", was, NodeIP, is, other)
-	}
-	node = node.DeepCopy()
-	node.ResourceVersion, node.Status.Addresses[0].Address = "2", other
-	if _, err := r.client.CoreV1().Nodes().UpdateStatus(context.Background(), node, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "answered at the new address only", func() bool {
-		return reaches(w, "b", other+":30080") == "a" && reaches(w, "outside", NodeIP+":30080") == "refused"
-	})
-}
-
 // In a user namespace all of it works as well.
 func TestAsUser(t *testing.T) {
 	AsUser(t, "^(TestP2P5ServiceLife|TestStopAndRestart|TestP36StaleUDP|TestP30P50P51Ports|TestP40SwitchRunning)$")
