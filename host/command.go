@@ -20,7 +20,9 @@ type Cmd struct {
 	// Before, unless nil, runs on the thread that starts the program, which is in the
 	// Host's namespaces and ends afterwards: it may enter more of them.
 	Before func() error
-	host   *Host
+	// After, unless nil, runs on the same thread once the program has started.
+	After func()
+	host  *Host
 }
 
 // Command prepares a program to run in the Host's namespaces. name is looked up in
@@ -47,6 +49,9 @@ func (c *Cmd) Start() error {
 			return err
 		}
 		children.Store(c.Process.Pid, true)
+		if c.After != nil {
+			c.After()
+		}
 		return nil
 	})
 }

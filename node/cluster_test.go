@@ -300,8 +300,6 @@ func events(t *testing.T, api kubernetes.Interface, pod string) (reasons []strin
 
 func writeFile(path, text string) error { return os.WriteFile(path, []byte(text), 0o644) }
 
-func removeFile(path string) error { return os.Remove(path) }
-
 func now() time.Time { return time.Now() }
 
 func readDirNames(dir string) ([]string, error) {

@@ -6,8 +6,9 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
-	"orrery.example.org/host"
+	"orrery.example.org/node/sandbox"
 )
 
 // Every Pod has a volume with a token, and few look into it. A token costs a request, a
@@ -91,26 +92,41 @@ func (p *pod) wakeVolumes(ctx context.Context) error {
 	return nil
 }
 
-// enter returns the namespace with the container's volumes, nil if it has none. It is
-// made when it is first needed.
-func (r *run) enter(ctx context.Context) (*host.Host, error) {
+// enter returns the place where the container's programs run. It is made when it is
+// first needed.
+func (r *run) enter(ctx context.Context) (*sandbox.Place, error) {
 	r.entering.Lock()
 	defer r.entering.Unlock()
-	if r.place != nil || len(r.mounts) == 0 {
+	if r.place != nil {
 		return r.place, nil
 	}
 	if r.left {
 		return nil, errors.New("the container has ended")
 	}
-	if err := r.c.pod.wakeVolumes(ctx); err != nil {
-		return nil, err
+	if len(r.mounts) > 0 {
+		if err := r.c.pod.wakeVolumes(ctx); err != nil {
+			return nil, err
+		}
 	}
-	place, err := r.box.Mount(podName(r.c.pod.latest())+"/"+r.c.spec.Name, r.mounts)
+	place, err := r.box.NewPlace(r.placeConfig())
 	if err != nil {
 		return nil, err
 	}
 	r.place = place
 	return place, nil
+}
+
+func (r *run) placeConfig() sandbox.PlaceConfig {
+	object, spec := r.c.pod.latest(), &r.c.spec
+	c := sandbox.PlaceConfig{
+		Name: podName(object) + "/" + spec.Name, Mounts: r.mounts,
+		BuiltIn: r.builtIn != nil, HostPID: object.Spec.HostPID,
+		Devices: spec.SecurityContext != nil && ptr.Deref(spec.SecurityContext.Privileged, false),
+	}
+	if ptr.Deref(object.Spec.ShareProcessNamespace, false) {
+		c.PIDs = r.box.SharedPIDs()
+	}
+	return c
 }
 
 // looksIdle says whether all that a container mounts is idle.

@@ -49,6 +49,7 @@ func (p *pod) createSandbox() (err error) {
 		Hosts:       sandbox.Hosts(object, p.address(), n.cfg.ClusterDomain, readOrEmpty("/etc/hosts")),
 		Memory:      p.memoryVolumes(),
 		HostNetwork: object.Spec.HostNetwork,
+		HostIPC:     object.Spec.HostIPC,
 		Node:        n.cfg.Host,
 	})
 	if err != nil {

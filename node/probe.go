@@ -163,7 +163,7 @@ func (p *prober) exec(ctx context.Context, argv []string) error {
 		return err
 	}
 	var output strings.Builder
-	err = p.run.box.Run(ctx, sandbox.Process{Place: place, Argv: argv, Env: p.run.env, Dir: "/", Stdout: &output, Stderr: &output})
+	err = place.Run(ctx, sandbox.Process{Argv: argv, Env: p.run.env, Dir: "/", Stdout: &output, Stderr: &output})
 	if ctx.Err() != nil {
 		return errors.New("command timed out")
 	}

@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"orrery.example.org/host"
 	"orrery.example.org/node/console"
 	"orrery.example.org/node/sandbox"
 	"orrery.example.org/node/workload"
@@ -39,8 +38,8 @@ type run struct {
 
 	mounts   []sandbox.Mount
 	entering sync.Mutex
-	place    *host.Host // with the container's volumes; nil: there is none yet
-	left     bool       // and there will be none
+	place    *sandbox.Place // nil: there is none yet
+	left     bool           // and there will be none
 }
 
 // runOnce runs the container once and returns its exit code. An error means that it
@@ -80,8 +79,8 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 	return c.end(r, err), nil
 }
 
-// prepare finds out what is to be run, and mounts the container's volumes, unless they
-// are idle (idle.go).
+// prepare finds out what is to be run, and makes the place where it is, unless that can
+// wait (idle.go).
 func (c *container) prepare(ctx context.Context, image workload.Image) (r *run, err error) {
 	r = &run{c: c, up: make(chan struct{}), image: c.current().Image, box: c.pod.sandbox()}
 	r.builtIn, r.argv = c.pod.node.catalog.Program(image, c.spec)
@@ -105,8 +104,8 @@ func (r *run) leavePlace() {
 	if r.place == nil {
 		return
 	}
-	if err := r.box.Unmount(r.place); err != nil {
-		r.c.pod.node.cfg.Log.Error("unmounting a container's volumes", "pod", podName(r.c.pod.latest()), "err", err)
+	if err := r.place.Close(); err != nil {
+		r.c.pod.node.cfg.Log.Error("clearing a container's place", "pod", podName(r.c.pod.latest()), "err", err)
 	}
 }
 
@@ -145,14 +144,14 @@ func (c *container) begin(r *run, imageID string, stopRun func(grace time.Durati
 func (r *run) execute(stop, kill context.Context) (err error) {
 	if r.builtIn == nil {
 		p := sandbox.Process{
-			Place: r.place, Argv: r.argv, Env: r.env, Dir: r.c.spec.WorkingDir, TTY: r.c.spec.TTY,
+			Main: true, Argv: r.argv, Env: r.env, Dir: r.c.spec.WorkingDir, TTY: r.c.spec.TTY,
 			Stdin: r.console.Stdin(), Stdout: r.console.Stdout(), Stderr: r.console.Stderr(),
 			Resize: r.console.Resize(), Stop: stop.Done(), Started: r.ready,
 		}
 		if p.Dir == "" {
 			p.Dir = "/"
 		}
-		return r.box.Run(kill, p)
+		return r.place.Run(kill, p)
 	}
 	defer func() {
 		if p := recover(); p != nil { // costs the container, not the node
@@ -178,10 +177,7 @@ func (r *run) open(ctx context.Context, path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if place == nil {
-		return nil, os.ErrNotExist
-	}
-	return r.box.Open(place, path)
+	return place.Open(path)
 }
 
 // ready is called by the program, or for it when it runs.

@@ -338,7 +338,7 @@ func TestStoryReadiness(t *testing.T) {
 	c := startCluster(t, "node1")
 	c.pod("node1", "web", "nginx", func(s *corev1.PodSpec) {
 		s.Containers[0].ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{
-			Exec: &corev1.ExecAction{Command: []string{"test", "-e", c.nodes["node1"].stateDir + "/go"}},
+			Exec: &corev1.ExecAction{Command: []string{"test", "-e", "/tmp/go"}},
 		}}
 		s.Containers[0].LivenessProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{
 			HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromInt32(80)},
@@ -348,9 +348,9 @@ func TestStoryReadiness(t *testing.T) {
 	if condition(unready, corev1.PodReady) != corev1.ConditionFalse {
 		t.Error("ready before its probe succeeded")
 	}
-	must(t, writeFile(c.nodes["node1"].stateDir+"/go", ""))
+	c.mustExec("node1", "web", "touch", "/tmp/go")
 	c.ready("web")
-	must(t, removeFile(c.nodes["node1"].stateDir+"/go"))
+	c.mustExec("node1", "web", "rm", "/tmp/go")
 	c.await("web", "not ready", func(p *corev1.Pod) bool { return condition(p, corev1.PodReady) == corev1.ConditionFalse })
 }
 

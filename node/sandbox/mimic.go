@@ -20,15 +20,24 @@ func mimic(dir string) error {
 	if err != nil {
 		return err
 	}
-	copies := make([]copied, 0, len(entries))
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = entry.Name()
+	}
+	return replace(dir, names)
+}
+
+// replace is a mimic with only some of what is in the directory.
+func replace(dir string, names []string) error {
+	copies := make([]copied, 0, len(names))
 	defer func() {
 		for _, c := range copies {
 			c.close()
 		}
 	}()
-	for _, entry := range entries {
+	for _, name := range names {
 		// What cannot be taken is left out: it ended meanwhile, or is not for this user.
-		if c, err := take(filepath.Join(dir, entry.Name())); err == nil {
+		if c, err := take(filepath.Join(dir, name)); err == nil {
 			copies = append(copies, c)
 		}
 	}

@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"orrery.example.org/host"
 )
 
 // Mount shows a directory or file of the node in a container.
@@ -29,98 +27,47 @@ type Memory struct {
 	Size int64 // 0: half of the machine's
 }
 
-// Mount makes a mount namespace for one run of a container, from the Pod's. Programs
-// are run in it by naming it in Process.
-func (s *Sandbox) Mount(name string, mounts []Mount) (place *host.Host, err error) {
-	err = s.Host.Do(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			return fmt.Errorf("new mount namespace: %w", err)
-		}
-		if err := mountAll(mounts); err != nil {
-			return err
-		}
-		net, err := os.Open("/proc/thread-self/ns/net")
-		if err != nil {
-			return err
-		}
-		mnt, err := os.Open("/proc/thread-self/ns/mnt")
-		if err != nil {
-			return errors.Join(err, net.Close())
-		}
-		place = host.New(name, net, mnt)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		place.Close()
-		return nil, errClosed
-	}
-	s.places[place] = true
-	return place, nil
-}
-
-// Unmount ends what still runs in a place that Mount made, and drops it.
-func (s *Sandbox) Unmount(place *host.Host) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.places[place] {
-		return nil // the sandbox was closed
-	}
-	delete(s.places, place)
-	err := killAll(place)
-	place.Close()
-	return err
-}
-
-// Open opens a file for reading, as a program in that place would find it.
-func (s *Sandbox) Open(place *host.Host, path string) (f *os.File, err error) {
-	s.mu.Lock() // so that the place is not closed meanwhile
-	defer s.mu.Unlock()
-	if !s.places[place] {
-		return nil, errClosed
-	}
-	err = place.Do(func() error {
-		f, err = os.Open(path)
-		return err
-	})
-	return f, err
-}
-
 // tree is a detached copy of what is mounted somewhere, which can be put anywhere.
 type tree int
 
-// mountAll mounts in the calling thread's mount namespace. The sources are taken first:
-// a mount may hide the source of the next one.
-func mountAll(mounts []Mount) error {
-	mounts = slices.Clone(mounts) // an outer directory is mounted before those in it
-	slices.SortStableFunc(mounts, func(a, b Mount) int { return cmp.Compare(len(a.Target), len(b.Target)) })
-	var trees []tree
-	defer func() {
-		for _, t := range trees {
-			_ = unix.Close(int(t))
-		}
-	}()
-	for _, m := range mounts {
-		t, err := m.tree()
+// taken are mounts whose sources were taken, and are not yet put anywhere.
+type taken struct {
+	mounts []Mount
+	trees  []tree
+}
+
+// takeAll takes the sources, before anything is mounted that may hide one of them.
+func takeAll(mounts []Mount) (taken, error) {
+	t := taken{mounts: slices.Clone(mounts)} // an outer directory is mounted before those in it
+	slices.SortStableFunc(t.mounts, func(a, b Mount) int { return cmp.Compare(len(a.Target), len(b.Target)) })
+	for _, m := range t.mounts {
+		tree, err := m.tree()
 		if err != nil {
-			return fmt.Errorf("take %s: %w", filepath.Join(m.Source, m.SubPath), err)
+			return t, fmt.Errorf("take %s: %w", filepath.Join(m.Source, m.SubPath), err)
 		}
-		trees = append(trees, t)
+		t.trees = append(t.trees, tree)
 	}
-	var done []string // targets
-	for i, m := range mounts {
-		target, err := makeTarget(m.Target, trees[i].isDir(), done)
+	return t, nil
+}
+
+func (t taken) close() {
+	for _, tree := range t.trees {
+		_ = unix.Close(int(tree))
+	}
+}
+
+// put mounts them in the calling thread's mount namespace. private are directories there
+// that may be written to.
+func (t taken) put(private []string) error {
+	for i, m := range t.mounts {
+		target, err := makeTarget(m.Target, t.trees[i].isDir(), private)
 		if err == nil {
-			err = trees[i].put(target)
+			err = t.trees[i].put(target)
 		}
 		if err != nil {
 			return fmt.Errorf("mount on %s: %w", m.Target, err)
 		}
-		done = append(done, target)
+		private = append(private, target)
 	}
 	return nil
 }
@@ -175,17 +122,15 @@ func (t tree) isDir() bool {
 }
 
 // makeTarget makes sure that there is something to mount on, and returns where it
-// really is. In volumes, which done has the targets of, it is made as is; elsewhere
-// the directory that lacks it is replaced by a mimic first, for it is the node's.
-func makeTarget(path string, dir bool, done []string) (string, error) {
+// really is. In volumes and other private directories it is made as is; elsewhere the
+// directory that lacks it is replaced by a mimic first, for it is the node's.
+func makeTarget(path string, dir bool, private []string) (string, error) {
 	there, missing, err := resolve(path)
 	if err != nil || missing == "" {
 		return there, err
 	}
-	inVolume := slices.ContainsFunc(done, func(volume string) bool {
-		return there == volume || strings.HasPrefix(there, volume+"/")
-	})
-	if !inVolume {
+	ours := slices.ContainsFunc(private, func(p string) bool { return there == p || strings.HasPrefix(there, p+"/") })
+	if !ours {
 		if err := mimic(there); err != nil {
 			return "", fmt.Errorf("replace %s: %w", there, err)
 		}

@@ -31,7 +31,7 @@ func TestMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	place, err := s.Mount("main", []Mount{
+	main := place(t, s, PlaceConfig{Name: "main", BuiltIn: true, Mounts: []Mount{
 		{Source: memory, Target: dir + "/config/memory"}, // made in the volume of the next but one
 		{Source: dir, Target: "/etc/orrery-test/all"},
 		{Source: dir + "/config", Target: dir}, // hides every source
@@ -39,14 +39,11 @@ func TestMount(t *testing.T) {
 		{Source: dir + "/config", SubPath: "deep/b", Target: "/orrery-test/b"},
 		{Source: dir, SubPath: "made/here", Target: "/usr/share/orrery-test"},
 		{Source: dir + "/file", Target: "/etc/hosts"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}})
 	sh := func(script string) string {
 		t.Helper()
 		var out strings.Builder
-		if err := s.Run(t.Context(), Process{Place: place, Argv: []string{"sh", "-c", script}, Env: os.Environ(), Dir: "/", Stdout: &out, Stderr: &out}); err != nil {
+		if err := main.Run(t.Context(), Process{Argv: []string{"sh", "-c", script}, Env: os.Environ(), Dir: "/", Stdout: &out, Stderr: &out}); err != nil {
 			t.Errorf("%s: %v: %s", script, err, &out)
 		}
 		return out.String()
@@ -71,7 +68,7 @@ func TestMount(t *testing.T) {
 			t.Errorf("%s was made on the node", path)
 		}
 	}
-	f, err := s.Open(place, "/orrery-test/b")
+	f, err := main.Open("/orrery-test/b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,34 +76,35 @@ func TestMount(t *testing.T) {
 	if data, err := io.ReadAll(f); err != nil || string(data) != "B" {
 		t.Errorf("read %q, %v", data, err)
 	}
-	if _, err := s.Mount("escape", []Mount{{Source: dir + "/config", SubPath: "out/passwd", Target: "/orrery-test"}}); err == nil {
+	if _, err := s.NewPlace(PlaceConfig{Name: "escape", Mounts: []Mount{{Source: dir + "/config", SubPath: "out/passwd", Target: "/orrery-test"}}}); err == nil {
 		t.Error("a subPath led out of its volume")
 	}
 }
 
-func TestUnmountEndsPrograms(t *testing.T) {
+func TestClosingAPlaceEndsPrograms(t *testing.T) {
 	needRoot(t)
-	s := create(t, t.TempDir())
-	defer s.Close()
-	place, err := s.Mount("main", []Mount{{Source: t.TempDir(), Target: "/orrery-test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	started, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		ended <- s.Run(t.Context(), Process{Place: place, Argv: []string{"sleep", "1000"}, Env: os.Environ(), Dir: "/", Started: func() { close(started) }})
-	}()
-	<-started
-	if err := s.Unmount(place); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "signal 9") {
-		t.Errorf("the program ended with %v", err)
-	}
-	if err := s.Run(t.Context(), Process{Place: place, Argv: []string{"true"}, Dir: "/"}); err != errClosed {
-		t.Errorf("in a place that is gone: %v", err)
-	}
-	if out, err := run(t, s, "echo", "on"); err != nil || out != "on\n" {
-		t.Errorf("the Pod's other containers: %q, %v", out, err)
+	for name, c := range map[string]PlaceConfig{"a PID namespace of its own": {}, "the node's": {HostPID: true}} {
+		t.Run(name, func(t *testing.T) {
+			s := create(t, t.TempDir())
+			defer s.Close()
+			main := place(t, s, c)
+			started, ended := make(chan struct{}), make(chan error, 1)
+			go func() {
+				ended <- main.Run(t.Context(), Process{Main: true, Argv: []string{"sleep", "1000"}, Env: os.Environ(), Dir: "/", Started: func() { close(started) }})
+			}()
+			<-started
+			if err := main.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; err == nil || !strings.Contains(err.Error(), "signal 9") {
+				t.Errorf("the program ended with %v", err)
+			}
+			if err := main.Run(t.Context(), Process{Argv: []string{"true"}, Dir: "/"}); err != errClosed {
+				t.Errorf("in a place that is gone: %v", err)
+			}
+			if out, err := run(t, s, "echo", "on"); err != nil || out != "on\n" {
+				t.Errorf("the Pod's other containers: %q, %v", out, err)
+			}
+		})
 	}
 }

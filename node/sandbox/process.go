@@ -21,9 +21,9 @@ import (
 // that it left behind keeps the pipe open.
 const drainTime = 2 * time.Second
 
-// Process is a program of the node to be run in a sandbox.
+// Process is a program of the node to be run in a place.
 type Process struct {
-	Place     *host.Host // made by Mount; nil: the Pod's own
+	Main      bool // the container's own, in which it begins and ends
 	Argv, Env []string
 	Dir       string
 	Stdin     io.Reader // nil: none
@@ -37,12 +37,8 @@ type Process struct {
 
 // Run runs the program to its end. Cancelling ctx kills it with all it started. An
 // error other than workload.Exit means that it could not be run.
-func (s *Sandbox) Run(ctx context.Context, p Process) error {
-	place := p.Place
-	if place == nil {
-		place = s.Host
-	}
-	cmd := place.Command(ctx, p.Argv[0], p.Argv[1:]...)
+func (l *Place) Run(ctx context.Context, p Process) error {
+	cmd := l.host.Command(ctx, p.Argv[0], p.Argv[1:]...)
 	if cmd.Err != nil {
 		return fmt.Errorf("exec: %q: executable file not found in $PATH", p.Argv[0])
 	}
@@ -56,15 +52,15 @@ func (s *Sandbox) Run(ctx context.Context, p Process) error {
 		p.Stdout = io.Discard
 	}
 	if p.TTY {
-		run = s.runOnTerminal
+		run = l.runOnTerminal
 	} else {
-		run = s.runOnPipes
+		run = l.runOnPipes
 	}
 	return exitError(run(cmd, p))
 }
 
 // runOnPipes connects the program to the streams.
-func (s *Sandbox) runOnPipes(cmd *host.Cmd, p Process) error {
+func (l *Place) runOnPipes(cmd *host.Cmd, p Process) error {
 	cmd.Stdout, cmd.Stderr = p.Stdout, p.Stderr
 	var stdin io.WriteCloser
 	if p.Stdin != nil {
@@ -73,7 +69,7 @@ func (s *Sandbox) runOnPipes(cmd *host.Cmd, p Process) error {
 			return err
 		}
 	}
-	if err := s.start(cmd, p); err != nil {
+	if err := l.start(cmd, p); err != nil {
 		return err
 	}
 	if stdin != nil {
@@ -84,38 +80,53 @@ func (s *Sandbox) runOnPipes(cmd *host.Cmd, p Process) error {
 			_ = stdin.Close()
 		}()
 	}
-	return s.wait(cmd, p)
+	return l.wait(cmd, p)
 }
 
 // errClosed is what starting a program ends with when it comes too late.
 var errClosed = errors.New("the container has ended")
 
-// start starts the program on a thread that is in all of the Pod's namespaces.
-func (s *Sandbox) start(cmd *host.Cmd, p Process) error {
+// start starts the program on a thread that is in all of the place's namespaces.
+func (l *Place) start(cmd *host.Cmd, p Process) error {
+	s := l.box
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || p.Place != nil && !s.places[p.Place] {
+	if s.closed || !s.places[l] {
 		return errClosed
 	}
-	s.used = true
+	if err := l.pids.await(p.Main); err != nil {
+		return err
+	}
+	if l.pids != nil && l.pids.ns == nil {
+		return l.startFirst(cmd, p)
+	}
 	cmd.Before = func() error {
-		if err := unix.Setns(int(s.uts.Fd()), unix.CLONE_NEWUTS); err != nil {
-			return fmt.Errorf("enter UTS namespace: %w", err)
+		if err := s.enter(); err != nil || l.pids == nil {
+			return err
 		}
-		return nil
+		return l.pids.enter()
+	}
+	if l.pids != nil {
+		if err := l.show(); err != nil {
+			return err
+		}
 	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	s.record(cmd.Process.Pid)
-	if p.Started != nil {
-		p.Started()
-	}
+	l.started(cmd, p)
 	return nil
 }
 
+func (l *Place) started(cmd *host.Cmd, p Process) {
+	l.box.record(cmd.Process.Pid)
+	if p.Started != nil {
+		p.Started()
+	}
+}
+
 // wait waits for the program and passes on the wish that it stop.
-func (s *Sandbox) wait(cmd *host.Cmd, p Process) error {
+func (l *Place) wait(cmd *host.Cmd, p Process) error {
 	ended, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -128,7 +139,12 @@ func (s *Sandbox) wait(cmd *host.Cmd, p Process) error {
 	err := cmd.Wait()
 	close(ended)
 	<-stopped
-	s.forget(cmd.Process.Pid)
+	l.box.forget(cmd.Process.Pid)
+	if p.Main && l.own {
+		l.box.mu.Lock()
+		defer l.box.mu.Unlock()
+		l.pids.ended()
+	}
 	return err
 }
 
@@ -150,7 +166,7 @@ func exitError(err error) error {
 }
 
 // runOnTerminal gives the program a terminal as its standard streams.
-func (s *Sandbox) runOnTerminal(cmd *host.Cmd, p Process) error {
+func (l *Place) runOnTerminal(cmd *host.Cmd, p Process) error {
 	master, slave, err := openTerminal()
 	if err != nil {
 		return fmt.Errorf("open terminal: %w", err)
@@ -158,7 +174,7 @@ func (s *Sandbox) runOnTerminal(cmd *host.Cmd, p Process) error {
 	defer master.Close()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr.Setctty = true // of descriptor 0
-	err = s.start(cmd, p)
+	err = l.start(cmd, p)
 	_ = slave.Close() // the program has its own
 	if err != nil {
 		return err
@@ -178,7 +194,7 @@ func (s *Sandbox) runOnTerminal(cmd *host.Cmd, p Process) error {
 		defer close(output)
 		_, _ = io.Copy(p.Stdout, master) // ends with EIO when the last program leaves the terminal
 	}()
-	err = s.wait(cmd, p)
+	err = l.wait(cmd, p)
 	_ = master.SetReadDeadline(time.Now().Add(drainTime))
 	<-output
 	return err

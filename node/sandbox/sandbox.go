@@ -3,13 +3,13 @@
 // Upstream counterpart: the pod sandbox of a container runtime, which keeps it open
 // with a pause process. Here open namespace files do that, so an idle Pod is no
 // process at all. In flow the Pod's name and files; out come a host.Host bound to
-// its namespaces (network, mount) and processes inside (in the Pod's UTS namespace as
-// well). The network interface is put in by package network.
+// its namespaces (network, mount) and processes inside (in the Pod's UTS and IPC
+// namespaces as well). The network interface is put in by package network.
 //
 // A program sees the node's file system with the Pod's own /etc/resolv.conf,
-// /etc/hosts and /etc/hostname. A container with volumes has a mount namespace of its
-// own, a copy of the Pod's with the volumes mounted. Left out as yet: a root file system
-// of its own, PID and IPC namespaces, cgroups.
+// /etc/hosts and /etc/hostname. Each run of a container has a Place: a copy of the Pod's
+// mount namespace with its volumes and a /tmp, /dev and /proc of its own, and a PID
+// namespace. Left out: a root file system of its own, /sys of its own, cgroups.
 package sandbox
 
 import (
@@ -35,6 +35,7 @@ type Config struct {
 	Memory []Memory // directories that are in memory, empty at first
 
 	HostNetwork bool       // the Pod shares the node's network namespace
+	HostIPC     bool       // and its IPC namespace
 	Node        *host.Host // used with HostNetwork
 }
 
@@ -42,13 +43,16 @@ type Config struct {
 type Sandbox struct {
 	Host *host.Host
 
-	dir string
-	uts *os.File
+	dir     string
+	hostIPC bool
+	uts     *os.File
+	pids    *PIDs          // of containers that share one
+	pauses  sync.WaitGroup // the pause processes
 
-	mu     sync.Mutex          // held while a program is started, so that none is missed at the end
-	used   bool                // a program was started
-	closed bool                // no more is
-	places map[*host.Host]bool // the mount namespaces of containers, see Mount
+	mu     sync.Mutex      // held while a program is started, so that none is missed at the end
+	closed bool            // no more is
+	ipc    *os.File        // nil: no program was started, or they are in the node's
+	places map[*Place]bool // of the containers
 }
 
 // Create makes the Pod's directory and namespaces.
@@ -56,7 +60,8 @@ func Create(c Config) (*Sandbox, error) {
 	if err := writeFiles(c); err != nil {
 		return nil, fmt.Errorf("write files of %s: %w", c.Name, err)
 	}
-	s := &Sandbox{dir: c.Dir, places: map[*host.Host]bool{}}
+	s := &Sandbox{dir: c.Dir, hostIPC: c.HostIPC, places: map[*Place]bool{}}
+	s.pids = &PIDs{box: s, paused: true}
 	prepare := func() error {
 		if err := mountFiles(c.Dir); err != nil {
 			return err
@@ -133,23 +138,42 @@ func shareNetwork(name string, node *host.Host, prepare func() error) (h *host.H
 	return h, nil
 }
 
+// enter takes the calling thread, which must be one that ends afterwards, into the
+// namespaces that the Pod's processes have in common.
+func (s *Sandbox) enter() error {
+	if err := unix.Setns(int(s.uts.Fd()), unix.CLONE_NEWUTS); err != nil {
+		return fmt.Errorf("enter UTS namespace: %w", err)
+	}
+	if s.ipc == nil {
+		return nil
+	}
+	if err := unix.Setns(int(s.ipc.Fd()), unix.CLONE_NEWIPC); err != nil {
+		return fmt.Errorf("enter IPC namespace: %w", err)
+	}
+	return nil
+}
+
 // Close ends what still runs in the sandbox and drops the namespaces. The directory stays.
 func (s *Sandbox) Close() error {
+	err := s.drop()
+	s.pauses.Wait()
+	return err
+}
+
+func (s *Sandbox) drop() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	var err error
-	if s.used {
-		err = killAll(s.Host)
-	}
 	for place := range s.places {
-		err = errors.Join(err, killAll(place))
-		place.Close()
+		err = errors.Join(err, place.drop())
 	}
 	s.places = nil
+	s.pids.drop()
 	s.Host.Close()
-	if s.uts != nil {
-		err = errors.Join(err, s.uts.Close())
+	for _, namespace := range []*os.File{s.uts, s.ipc} {
+		if namespace != nil {
+			err = errors.Join(err, namespace.Close())
+		}
 	}
 	return err
 }

@@ -38,11 +38,23 @@ func create(t *testing.T, dir string) *Sandbox {
 	return s
 }
 
-// run returns what a program writes.
+// place makes a container's place.
+func place(t *testing.T, s *Sandbox, c PlaceConfig) *Place {
+	t.Helper()
+	l, err := s.NewPlace(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// run returns what a program, which is a container's own, writes.
 func run(t *testing.T, s *Sandbox, argv ...string) (string, error) {
 	t.Helper()
+	l := place(t, s, PlaceConfig{Name: "run"})
+	defer l.Close()
 	var out strings.Builder
-	err := s.Run(t.Context(), Process{Argv: argv, Env: os.Environ(), Dir: "/", Stdout: &out, Stderr: &out})
+	err := l.Run(t.Context(), Process{Main: true, Argv: argv, Env: os.Environ(), Dir: "/", Stdout: &out, Stderr: &out})
 	return out.String(), err
 }
 
@@ -118,7 +130,10 @@ func TestHowProgramsEnd(t *testing.T) {
 		"kill -9 $$":    workload.Exit{Code: 137, Signal: 9},
 		"kill -TERM $$": workload.Exit{Code: 143, Signal: 15},
 	} {
-		if _, err := run(t, s, "sh", "-c", script); !errors.Is(err, want) {
+		// Among the node's processes: the first of a PID namespace does not hear its own signals.
+		main := place(t, s, PlaceConfig{Name: "main", HostPID: true})
+		err := main.Run(t.Context(), Process{Main: true, Argv: []string{"sh", "-c", script}, Env: os.Environ(), Dir: "/"})
+		if !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", script, err, want)
 		}
 	}
@@ -134,12 +149,13 @@ func TestKillTakesTheWholeGroup(t *testing.T) {
 	needRoot(t)
 	s := create(t, t.TempDir())
 	defer s.Close()
+	main := place(t, s, PlaceConfig{Name: "main", HostPID: true})
 	ctx, kill := context.WithCancel(t.Context())
 	started := make(chan struct{})
 	var out strings.Builder
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Run(ctx, Process{Argv: []string{"sh", "-c", "sleep 1000 & sleep 1000"}, Env: os.Environ(), Dir: "/", Stdout: &out, Started: func() { close(started) }})
+		ended <- main.Run(ctx, Process{Main: true, Argv: []string{"sh", "-c", "sleep 1000 & sleep 1000"}, Env: os.Environ(), Dir: "/", Stdout: &out, Started: func() { close(started) }})
 	}()
 	<-started
 	begin := time.Now()
@@ -158,9 +174,10 @@ func TestLeftoversAreKilled(t *testing.T) {
 	dir := t.TempDir()
 	s := create(t, filepath.Join(dir, "uid"))
 	defer s.Close()
+	main := place(t, s, PlaceConfig{Name: "main"})
 	started, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- s.Run(t.Context(), Process{Argv: []string{"sleep", "1000"}, Env: os.Environ(), Dir: "/", Started: func() { close(started) }})
+		ended <- main.Run(t.Context(), Process{Main: true, Argv: []string{"sleep", "1000"}, Env: os.Environ(), Dir: "/", Started: func() { close(started) }})
 	}()
 	<-started
 	// A pid that another process has by now must not be killed.
@@ -182,10 +199,14 @@ func TestLeftoversAreKilled(t *testing.T) {
 func TestNothingStartsInAClosedSandbox(t *testing.T) {
 	needRoot(t)
 	s := create(t, t.TempDir())
+	l := place(t, s, PlaceConfig{})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(t, s, "true"); err == nil {
-		t.Error("a program ran")
+	if err := l.Run(t.Context(), Process{Main: true, Argv: []string{"true"}, Dir: "/"}); err != errClosed {
+		t.Errorf("a program in an old place: %v", err)
+	}
+	if _, err := s.NewPlace(PlaceConfig{}); err != errClosed {
+		t.Errorf("a new place: %v", err)
 	}
 }

@@ -1,0 +1,112 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"orrery.example.org/host"
+)
+
+// PlaceConfig of one run of a container.
+type PlaceConfig struct {
+	Name    string // for messages: namespace/pod/container
+	Mounts  []Mount
+	BuiltIn bool  // the container's own program is no process
+	HostPID bool  // it sees the node's processes
+	PIDs    *PIDs // whose processes it sees; nil: it has a PID namespace of its own
+	Devices bool  // it has the node's /dev, as privileged containers do
+}
+
+// Place is where one run of a container happens: the Pod's namespaces, a mount namespace
+// of its own, made from the Pod's, and mostly a PID namespace. Its /tmp and /dev are
+// empty at first and go with it.
+type Place struct {
+	box  *Sandbox
+	host *host.Host
+	pids *PIDs    // nil: the node's
+	own  bool     // pids is this place's alone
+	proc *os.File // the namespace whose processes its /proc shows; nil: the node's
+}
+
+// NewPlace makes the place of one run of a container.
+func (s *Sandbox) NewPlace(c PlaceConfig) (*Place, error) {
+	if err := s.share(); err != nil {
+		return nil, err
+	}
+	l := &Place{box: s, pids: c.PIDs}
+	if c.PIDs == nil && !c.HostPID {
+		l.pids, l.own = &PIDs{box: s, paused: c.BuiltIn}, true
+	}
+	err := s.Host.Do(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("new mount namespace: %w", err)
+		}
+		if err := s.furnish(c); err != nil {
+			return err
+		}
+		net, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			return err
+		}
+		mnt, err := os.Open("/proc/thread-self/ns/mnt")
+		if err != nil {
+			return errors.Join(err, net.Close())
+		}
+		l.host = host.New(c.Name, net, mnt)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		l.host.Close()
+		return nil, errClosed
+	}
+	s.places[l] = true
+	return l, nil
+}
+
+// PIDs is the place's PID namespace, for others to share; nil: the node's.
+func (l *Place) PIDs() *PIDs { return l.pids }
+
+// Close ends what still runs in the place, and drops it.
+func (l *Place) Close() error {
+	l.box.mu.Lock()
+	defer l.box.mu.Unlock()
+	if !l.box.places[l] {
+		return nil // the sandbox was closed
+	}
+	delete(l.box.places, l)
+	return l.drop()
+}
+
+// drop is Close; the sandbox is locked.
+func (l *Place) drop() (err error) {
+	if !l.own || l.pids.ns != nil {
+		err = killAll(l.host)
+	}
+	if l.own {
+		l.pids.drop()
+	}
+	l.host.Close()
+	return err
+}
+
+// Open opens a file for reading, as a program in that place would find it.
+func (l *Place) Open(path string) (f *os.File, err error) {
+	l.box.mu.Lock() // so that the place is not closed meanwhile
+	defer l.box.mu.Unlock()
+	if !l.box.places[l] {
+		return nil, errClosed
+	}
+	err = l.host.Do(func() error {
+		f, err = os.Open(path)
+		return err
+	})
+	return f, err
+}
