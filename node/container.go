@@ -19,6 +19,8 @@ type container struct {
 	list string           // field of the Pod's spec that it is in
 	spec corev1.Container // as first seen; never changes
 
+	target string // of an ephemeral container: whose processes it sees; "": its own
+
 	hasStarted chan struct{} // closed when it was Started for the first time
 	settled    chan struct{} // closed when it came up or failed for the first time
 	retry      chan struct{} // holds a token when something changed that it is made of
@@ -112,6 +114,8 @@ func (c *container) supervise(stop, kill context.Context) {
 func (c *container) restart(code int32) bool {
 	policy := c.pod.latest().Spec.RestartPolicy
 	switch {
+	case c.list == ephemeralList:
+		return false
 	case restarts(c.spec.RestartPolicy):
 		return true
 	case c.list == "initContainers":

@@ -108,7 +108,11 @@ func (r *run) enter(ctx context.Context) (*sandbox.Place, error) {
 			return nil, err
 		}
 	}
-	place, err := r.box.NewPlace(r.placeConfig())
+	config, err := r.placeConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	place, err := r.box.NewPlace(config)
 	if err != nil {
 		return nil, err
 	}
@@ -116,17 +120,20 @@ func (r *run) enter(ctx context.Context) (*sandbox.Place, error) {
 	return place, nil
 }
 
-func (r *run) placeConfig() sandbox.PlaceConfig {
+func (r *run) placeConfig(ctx context.Context) (c sandbox.PlaceConfig, err error) {
 	object, spec := r.c.pod.latest(), &r.c.spec
-	c := sandbox.PlaceConfig{
+	c = sandbox.PlaceConfig{
 		Name: podName(object) + "/" + spec.Name, Mounts: r.mounts,
 		BuiltIn: r.builtIn != nil, HostPID: object.Spec.HostPID,
 		Devices: spec.SecurityContext != nil && ptr.Deref(spec.SecurityContext.Privileged, false),
 	}
-	if ptr.Deref(object.Spec.ShareProcessNamespace, false) {
+	switch {
+	case ptr.Deref(object.Spec.ShareProcessNamespace, false):
 		c.PIDs = r.box.SharedPIDs()
+	case r.c.target != "" && !c.HostPID:
+		c.PIDs, err = r.c.pod.processesOf(ctx, r.c.target)
 	}
-	return c
+	return c, err
 }
 
 // looksIdle says whether all that a container mounts is idle.

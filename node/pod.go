@@ -28,6 +28,7 @@ type pod struct {
 	working  bool       // guarded by node.mu
 	rejected *rejection // set before work
 
+	debug     chan struct{} // holds a token when there is a new ephemeral container
 	refresh   chan struct{} // holds a token when an object that it is made of changed, or the Pod's own fields
 	tokens    tokens
 	following sync.Mutex // held while objects are followed or left
@@ -42,6 +43,7 @@ type pod struct {
 	references map[reference]bool // ConfigMaps and Secrets that are followed; replaced, not changed
 	idle       map[string]bool    // volumes that are not filled yet (idle.go)
 	init, main []*container       // never change
+	ephemeral  []*container       // of which there may come more; replaced, not changed
 
 	deleteSent bool // used by work only
 }
@@ -50,7 +52,7 @@ func newPod(n *Node, object *corev1.Pod, addr netip.Addr) *pod {
 	p := &pod{
 		node: n, uid: object.UID, object: object, addr: addr, started: metav1.Now(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
-		refresh: make(chan struct{}, 1), idle: n.idleVolumes(object),
+		refresh: make(chan struct{}, 1), debug: make(chan struct{}, 1), idle: n.idleVolumes(object),
 	}
 	for _, spec := range object.Spec.InitContainers {
 		p.init = append(p.init, newContainer(p, spec, "initContainers", object.Status.InitContainerStatuses))
@@ -58,6 +60,7 @@ func newPod(n *Node, object *corev1.Pod, addr netip.Addr) *pod {
 	for _, spec := range object.Spec.Containers {
 		p.main = append(p.main, newContainer(p, spec, "containers", object.Status.ContainerStatuses))
 	}
+	p.addEphemeral()
 	return p
 }
 
@@ -164,6 +167,7 @@ func (p *pod) obey(stop context.Context, stopAll func(), killAll func(why error)
 		stopAll()
 		time.AfterFunc(grace(object), func() { killAll(errGraceOver) })
 	}
+	p.addEphemeral()
 	for i, c := range p.main {
 		c.setImage(object.Spec.Containers[i].Image)
 	}

@@ -21,6 +21,7 @@ func (p *pod) run(stop, kill context.Context) {
 	defer refresher.Wait()
 	defer stopRefreshing()
 	refresher.Go(func() { p.keepFresh(refreshing) })
+	defer p.startEphemeral(stop, kill)()
 
 	var sidecars []*sidecar
 	defer func() { // they do not keep a Pod running, and outlive those that came after them
@@ -102,7 +103,7 @@ func (p *pod) endOverdue(stopAll func(), killAll func(error)) {
 }
 
 func (p *pod) announceStop() {
-	for _, c := range slices.Concat(p.init, p.main) {
+	for _, c := range p.containers() {
 		if c.current().State.Running != nil {
 			c.event(corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
 		}

@@ -84,6 +84,9 @@ func (p *pod) outcome() outcome {
 	for _, c := range p.main {
 		o.containers = append(o.containers, c.current())
 	}
+	for _, c := range p.debuggers() {
+		o.ephemeral = append(o.ephemeral, c.current())
+	}
 	return o
 }
 

@@ -11,6 +11,7 @@ import (
 // outcome is what the agent knows about a Pod's run; podStatus puts it into words.
 type outcome struct {
 	init, containers []corev1.ContainerStatus
+	ephemeral        []corev1.ContainerStatus // which decide nothing
 	over             bool // nothing of the Pod runs or will run here again
 	sandboxUp        bool
 	podIP            string // stays when the sandbox has gone
@@ -45,7 +46,7 @@ func podStatus(pod *corev1.Pod, o outcome, now metav1.Time) corev1.PodStatus {
 	if o.podIP != "" {
 		status.PodIP, status.PodIPs = o.podIP, []corev1.PodIP{{IP: o.podIP}}
 	}
-	status.InitContainerStatuses, status.ContainerStatuses = o.init, o.containers
+	status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses = o.init, o.containers, o.ephemeral
 	if status.Phase != corev1.PodFailed && status.Phase != corev1.PodSucceeded { // those are final
 		status.Phase = phase(&pod.Spec, o)
 		if o.over && o.overdue {

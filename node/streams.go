@@ -30,12 +30,8 @@ func (n *Node) findContainer(podName string, uid types.UID, name string) (*pod, 
 	if p == nil {
 		return nil, nil, fmt.Errorf("pod %q does not exist on node %s", podName, n.cfg.Name)
 	}
-	for _, all := range [][]*container{p.main, p.init} {
-		for _, c := range all {
-			if c.spec.Name == name {
-				return p, c, nil
-			}
-		}
+	if c := p.container(name); c != nil {
+		return p, c, nil
 	}
 	return nil, nil, fmt.Errorf("container %q not found in pod %q", name, podName)
 }
@@ -73,9 +69,7 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	r := c.present
-	c.mu.Unlock()
+	r := c.presentRun()
 	if r == nil {
 		return fmt.Errorf("container not found (%q)", name)
 	}

@@ -158,7 +158,7 @@ func (p *pod) keepFresh(ctx context.Context) {
 			p.fillVolumes(ctx)
 		case <-p.refresh:
 			p.fillVolumes(ctx) // where an object has gone, the files stay
-			for _, c := range slices.Concat(p.init, p.main) {
+			for _, c := range p.containers() {
 				poke(c.retry)
 			}
 		case <-ctx.Done():

@@ -94,7 +94,7 @@ func (l *Place) start(cmd *host.Cmd, p Process) error {
 	if s.closed || !s.places[l] {
 		return errClosed
 	}
-	if err := l.pids.await(p.Main); err != nil {
+	if err := l.pids.await(p.Main && l.own); err != nil {
 		return err
 	}
 	if l.pids != nil && l.pids.ns == nil {

@@ -85,6 +85,9 @@ type Image struct {
 	ArgsRun bool `mapstructure:"args-run"`
 	// Entrypoint is put before args that begin with an option or a URL.
 	Entrypoint string `mapstructure:"entrypoint"`
+	// Shell is run instead of the workload where somebody may type: in a container with
+	// stdin and no args.
+	Shell string `mapstructure:"shell"`
 }
 
 // DefaultImages is the catalog of configs/node.yaml.
@@ -98,8 +101,11 @@ func DefaultImages() []Image {
 		{Name: "coredns", Workload: "coredns"},
 		{Name: "curl", Workload: "pause", ArgsRun: true, Entrypoint: "curl"},
 	}
-	for _, shell := range []string{"busybox", "alpine", "debian", "ubuntu"} {
-		images = append(images, Image{Name: shell, Workload: "pause", ArgsRun: true})
+	for _, name := range []string{"busybox", "alpine"} {
+		images = append(images, Image{Name: name, Workload: "pause", ArgsRun: true, Shell: "sh"})
+	}
+	for _, name := range []string{"debian", "ubuntu"} {
+		images = append(images, Image{Name: name, Workload: "pause", ArgsRun: true, Shell: "bash"})
 	}
 	return images
 }
@@ -152,8 +158,8 @@ func (c *Catalog) Find(reference string) (Image, error) {
 // Program says what the container runs: a built-in program, or the argument vector
 // of a program of the node.
 //
-// Kubernetes: busybox without a command runs a shell that ends at once. Here such
-// images stay, so that there is something to exec into.
+// Kubernetes: busybox without a command runs a shell that, without stdin, ends at once.
+// Here such images stay, so that there is something to exec into.
 func (c *Catalog) Program(image Image, spec corev1.Container) (Workload, []string) {
 	switch {
 	case len(spec.Command) > 0:
@@ -164,6 +170,8 @@ func (c *Catalog) Program(image Image, spec corev1.Container) (Workload, []strin
 			return nil, append([]string{image.Entrypoint}, spec.Args...)
 		}
 		return nil, spec.Args
+	case spec.Stdin && image.Shell != "":
+		return nil, []string{image.Shell}
 	case image.Workload == "":
 		return nil, []string{image.Entrypoint}
 	default:
