@@ -147,7 +147,7 @@ func TestStoryAPreStopThatTakesTooLong(t *testing.T) {
 		}
 		return nil
 	})
-	c.eventually("no processes", func() error { return noProcess("sleep 1000") })
+	c.eventually("no processes", func() error { return noProcess("sleep 0.0123") })
 }
 
 func TestStorySidecars(t *testing.T) {
@@ -188,7 +188,8 @@ func TestStorySidecars(t *testing.T) {
 
 func TestStoryActiveDeadline(t *testing.T) {
 	c := startCluster(t, "node1")
-	c.pod("node1", "late", "busybox", command("sleep", "1000"))
+	// As process 1 it has to say what SIGTERM means to it.
+	c.pod("node1", "late", "busybox", command("sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.0123; done"))
 	object := c.ready("late")
 	object.Spec.ActiveDeadlineSeconds = ptr.To(int64(1)) // which may be set, and shortened, at any time
 	_, err := c.api.CoreV1().Pods("default").Update(c.ctx, object, metav1.UpdateOptions{})
@@ -197,8 +198,8 @@ func TestStoryActiveDeadline(t *testing.T) {
 	if pod.Status.Reason != "DeadlineExceeded" || pod.Status.Message != "Pod was active on the node longer than the specified deadline" {
 		t.Errorf("failed because of %q: %q", pod.Status.Reason, pod.Status.Message)
 	}
-	if s := pod.Status.ContainerStatuses[0].State.Terminated; s == nil || s.ExitCode != 143 {
+	if s := pod.Status.ContainerStatuses[0].State.Terminated; s == nil || s.ExitCode != 7 {
 		t.Errorf("the container is %+v", pod.Status.ContainerStatuses[0].State)
 	}
-	c.eventually("no processes", func() error { return noProcess("sleep 1000") })
+	c.eventually("no processes", func() error { return noProcess("sleep 0.0123") })
 }

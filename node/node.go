@@ -8,7 +8,7 @@
 // flow the statuses of those Pods and of the Node, a Lease, Events, and the streams
 // of logs, exec, attach and port-forward on the node's own HTTPS port (node/server).
 //
-// Left out as yet: hostPort, gRPC probes, resource limits, termination messages, static Pods, adoption of processes after a restart.
+// Left out as yet: gRPC probes, resource limits, termination messages, static Pods, adoption of processes after a restart.
 package node
 
 import (
@@ -138,10 +138,10 @@ func (n *Node) Run(ctx context.Context) error {
 // live is the life of a node, in order: it registers, says that it is alive, waits
 // for its share of the Pod network, joins it, is Ready, and runs Pods.
 func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
-	masquerading := make(chan struct{}) // runs programs; registering waits for the API meanwhile
+	preparing := make(chan struct{}) // runs programs; registering waits for the API meanwhile
 	group.Go(func() error {
-		defer close(masquerading)
-		return n.masquerade(ctx)
+		defer close(preparing)
+		return n.prepareRules(ctx)
 	})
 	if err := n.register(ctx); err != nil {
 		return err
@@ -161,7 +161,7 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 		return fmt.Errorf("set up the Pod network: %w", err)
 	}
 	defer n.leaveNetwork(ctx)
-	<-masquerading // if that failed, ctx has ended
+	<-preparing // if that failed, ctx has ended
 	following, cancel := context.WithCancel(ctx)
 	var follower sync.WaitGroup
 	defer follower.Wait() // it sets routes, which leaving the network removes
@@ -170,19 +170,26 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 	return n.watchPods(ctx)
 }
 
-func (n *Node) masquerade(ctx context.Context) error {
+// prepareRules brings the node's packet rules to where they should be at the start.
+func (n *Node) prepareRules(ctx context.Context) error {
+	if err := network.ClearHostPorts(ctx, n.cfg.Host); err != nil {
+		return err
+	}
 	if n.cfg.ClusterCIDR == "" {
 		return nil
 	}
 	return network.Masquerade(ctx, n.cfg.Host, netip.MustParsePrefix(n.cfg.ClusterCIDR))
 }
 
+// leaveTime is how long the removal of rules may take when something ends.
+const leaveTime = 5 * time.Second
+
 // leaveNetwork removes what the agent made for its Pods. ctx, which has ended, is not
 // to keep it from that.
 func (n *Node) leaveNetwork(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
-	err := n.network.Teardown()
+	err := errors.Join(n.network.Teardown(), network.ClearHostPorts(ctx, n.cfg.Host))
 	if n.cfg.ClusterCIDR != "" {
 		err = errors.Join(err, network.Unmasquerade(ctx, n.cfg.Host, netip.MustParsePrefix(n.cfg.ClusterCIDR)))
 	}

@@ -117,7 +117,7 @@ func (p *pod) work(ctx context.Context) {
 		defer close(running)
 		if p.rejected == nil && !over(p.latest()) {
 			p.run(stop, kill)
-			p.teardown()
+			p.teardown(ctx)
 		}
 	}()
 	defer func() {

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
+
+	"orrery.example.org/api"
 )
 
 // watchPods runs the Pods that are bound to this node, each in a goroutine of its
@@ -134,17 +136,27 @@ func (n *Node) podGone(uid types.UID) {
 
 // admit decides whether there is room for one more Pod. n.mu is held.
 func (n *Node) admit(p *pod) *rejection {
-	count := 0
+	object := p.latest()
+	if final(object) || isMirror(object) {
+		return nil
+	}
+	count, clash := 0, false
+	ports := api.HostPorts(&object.Spec)
 	for _, other := range n.pods {
 		if obj := other.latest(); other != p && !final(obj) && !isMirror(obj) {
 			count++
+			clash = clash || other.working && other.rejected == nil && api.HostPortsClash(ports, api.HostPorts(&obj.Spec))
 		}
 	}
-	if count < n.cfg.MaxPods || final(p.latest()) || isMirror(p.latest()) {
+	switch {
+	case count >= n.cfg.MaxPods:
+		return &rejection{"OutOfpods", fmt.Sprintf(
+			"Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", count, n.cfg.MaxPods)}
+	case clash:
+		return &rejection{"NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
+	default:
 		return nil
 	}
-	return &rejection{"OutOfpods", fmt.Sprintf(
-		"Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", count, n.cfg.MaxPods)}
 }
 
 func (n *Node) waitForPods() {

@@ -14,7 +14,7 @@ import (
 // setup makes the sandbox, as often as it takes.
 func (p *pod) setup(ctx context.Context) bool {
 	for retry := pace(0); ; {
-		err := p.createSandbox()
+		err := p.createSandbox(ctx)
 		if err == nil {
 			poke(p.wake)
 			return true
@@ -26,7 +26,7 @@ func (p *pod) setup(ctx context.Context) bool {
 	}
 }
 
-func (p *pod) createSandbox() (err error) {
+func (p *pod) createSandbox(ctx context.Context) (err error) {
 	object, n := p.latest(), p.node
 	if object.Spec.HostNetwork {
 		p.setSandbox(nil, n.addr)
@@ -57,7 +57,11 @@ func (p *pod) createSandbox() (err error) {
 	}
 	if !object.Spec.HostNetwork {
 		link := network.LinkName(string(p.uid))
-		if err := n.network.Attach(box.Host, link, p.address()); err != nil {
+		err := n.network.Attach(box.Host, link, p.address())
+		if err == nil {
+			err = n.network.SetHostPorts(ctx, string(p.uid), hostPorts(object, p.address()))
+		}
+		if err != nil {
 			return errors.Join(err, n.network.Detach(link), box.Close())
 		}
 	}
@@ -66,8 +70,8 @@ func (p *pod) createSandbox() (err error) {
 }
 
 // teardown removes the namespaces, the link and the address. Logs stay until the
-// object is gone.
-func (p *pod) teardown() {
+// object is gone. ctx, which may have ended, is not to keep it from that.
+func (p *pod) teardown(ctx context.Context) {
 	p.mu.Lock()
 	box, addr := p.box, p.addr
 	p.box = nil
@@ -77,7 +81,9 @@ func (p *pod) teardown() {
 		errs = append(errs, box.Close())
 	}
 	if !p.latest().Spec.HostNetwork && addr.IsValid() {
-		errs = append(errs, p.node.network.Detach(network.LinkName(string(p.uid))))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+		defer cancel()
+		errs = append(errs, p.node.network.SetHostPorts(ctx, string(p.uid), nil), p.node.network.Detach(network.LinkName(string(p.uid))))
 		p.node.network.Pool.Release(addr)
 	}
 	if err := errors.Join(errs...); err != nil {

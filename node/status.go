@@ -12,7 +12,7 @@ import (
 type outcome struct {
 	init, containers []corev1.ContainerStatus
 	ephemeral        []corev1.ContainerStatus // which decide nothing
-	over             bool // nothing of the Pod runs or will run here again
+	over             bool                     // nothing of the Pod runs or will run here again
 	sandboxUp        bool
 	podIP            string // stays when the sandbox has gone
 	hostIP           string

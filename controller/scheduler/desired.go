@@ -15,6 +15,7 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 
+	"orrery.example.org/api"
 	"orrery.example.org/controller/podstate"
 )
 
@@ -103,8 +104,23 @@ func unfit(pod *corev1.Pod, n *nodeInfo) []string {
 		return []string{"node(s) had untolerated taint(s)"}
 	case !affine(pod, n.node):
 		return []string{"node(s) didn't match Pod's node affinity/selector"}
+	case !portsFree(pod, n):
+		return []string{"node(s) didn't have free ports for the requested pod ports"}
 	}
 	return insufficient(pod, n)
+}
+
+func portsFree(pod *corev1.Pod, n *nodeInfo) bool {
+	ports := api.HostPorts(&pod.Spec)
+	if len(ports) == 0 {
+		return true
+	}
+	for _, other := range n.pods {
+		if api.HostPortsClash(ports, api.HostPorts(&other.Spec)) {
+			return false
+		}
+	}
+	return true
 }
 
 func affine(pod *corev1.Pod, node *corev1.Node) bool {

@@ -66,8 +66,13 @@ func affinity(op corev1.NodeSelectorOperator, values ...string) func(*corev1.Pod
 	}
 }
 
+func hostPort(p *corev1.Pod) {
+	p.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: 8080, HostPort: 80}}}}
+}
+
 func TestPick(t *testing.T) {
 	type cluster map[*corev1.Node]int // number of Pods there
+	keeper := node("keeper")          // its Pods have host port 80
 	for _, row := range []struct {
 		name  string
 		nodes cluster
@@ -87,6 +92,10 @@ func TestPick(t *testing.T) {
 		{"required affinity", cluster{node("a"): 0, node("b"): 2}, pod("p", affinity(corev1.NodeSelectorOpNotIn, "a")), "b"},
 		{"full", cluster{node("a"): 3, node("b", func(n *corev1.Node) { n.Status.Allocatable[corev1.ResourcePods] = resource.MustParse("9") }): 5}, pod("p"), "b"},
 		{"a node that says nothing takes pods", cluster{node("a", func(n *corev1.Node) { n.Status = corev1.NodeStatus{} }): 200}, pod("p"), "a"},
+		{"a host port", cluster{node("a"): 1, node("b"): 2}, pod("p", hostPort), "a"},
+		{"a host port that is taken", cluster{keeper: 1, node("z"): 2}, pod("p", hostPort), "z"},
+		{"a host port that is taken everywhere", cluster{keeper: 1}, pod("p", hostPort),
+			"0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."},
 		{"no nodes", cluster{}, pod("p"), "no nodes available to schedule pods"},
 		{"reasons are counted", cluster{
 			node("a", cordon): 0, node("b", taint("x", corev1.TaintEffectNoSchedule)): 0, node("c"): 0, node("d"): 0,
@@ -100,7 +109,11 @@ func TestPick(t *testing.T) {
 				info := newNodeInfo()
 				info.node = n
 				for i := range pods {
-					info.add(pod(fmt.Sprint(n.Name, i)))
+					p := pod(fmt.Sprint(n.Name, i))
+					if n == keeper {
+						hostPort(p)
+					}
+					info.add(p)
 				}
 				nodes[n.Name] = info
 			}

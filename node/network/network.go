@@ -44,6 +44,9 @@ type Network struct {
 	bridge int // index of the bridge
 	mu     sync.Mutex
 	routes map[netip.Prefix]netip.Addr // to other nodes, as programmed
+
+	portsMu   sync.Mutex
+	hostPorts map[string][]HostPort // by the uid of their Pod; nil: there never was one
 }
 
 // Setup makes the bridge and lets the node forward packets. It may be called again
