@@ -78,6 +78,8 @@ func TestContradictions(t *testing.T) {
 		for _, to := range contested {
 			expect("outside", to, "c")
 		}
+		create(t, r, objects(Service("ns1", "last", "10.96.0.45"), "b")...)
+		expect("a", "10.96.0.45:80", "b") // and so all that was before is in the kernel
 		r.holdsThePlan(t)
 	})
 }
@@ -164,8 +166,8 @@ func TestEditedRules(t *testing.T) {
 				return reaches(w, "b", "10.96.0.41:80") == "a" && reaches(w, "node", "10.96.0.41:80") == "a"
 			})
 		}
-		time.Sleep(200 * time.Millisecond) // for edits that no packet above meets
-		r.holdsThePlan(t)
+		r.stop()
+		run(t, w.Node, r.client, inMode).holdsThePlan(t)
 	})
 }
 

@@ -40,6 +40,7 @@ var suite = []struct {
 	{"P40 cleanup", testCleanup},
 	{"P45 changes equal full", testChangesEqualFull},
 	{"P46 small transactions", testSmallTransactions},
+	{"P5 takes over", testTakesOver},
 	{"P38 IPv6 rules", testIPv6Rules},
 }
 

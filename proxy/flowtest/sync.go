@@ -170,6 +170,27 @@ func testSmallTransactions(t *testing.T, p Plane) {
 	p.same(t, whole, pieces)
 }
 
+// A proxy that starts where another has been writes nothing that is there already, and
+// goes on from it.
+func testTakesOver(t *testing.T, p Plane) {
+	svc6 := Service("ns1", "svc1", "fd00:10:96::29", Affinity(60))
+	for family, s := range map[plan.Family]plan.Snapshot{
+		plan.IPv4: Many(20, 4),
+		plan.IPv6: Snapshot(Planned(svc6, 80, Endpoint{Addr: "fd00:10:244::2"}, Endpoint{Addr: "fd00:10:244::3"})),
+	} {
+		s.Local = plan.Local{}
+		place := NewPlace(t, string(family))
+		p.Start(t, place, Knobs{Family: family}).Sync(t, s)
+		heir := p.Start(t, place, Knobs{Family: family})
+		for what, n := range heir.Sync(t, s).Written {
+			if n > 0 {
+				t.Errorf("%s: wrote %d %s again", family, n, what)
+			}
+		}
+		heir.Holds(t, s)
+	}
+}
+
 // IPv6 is the same code with longer addresses.
 func testIPv6Rules(t *testing.T, p Plane) {
 	a := p.Start(t, NewPlace(t, "node"), Knobs{Family: plan.IPv6})

@@ -1,33 +1,5 @@
 package nftables
 
-import (
-	"time"
-
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-)
-
-// remember6 is the rule of a chain remember-… for IPv6, in the kernel's terms. See Shape
-// for its text. It runs after NAT, where the packet has the endpoint's address, and
-// conntrack the one that the client had asked for.
-func remember6(timeout time.Duration) []expr.Any {
-	const (
-		original = 0 // direction
-		words    = 4 // registers of a word each that an address takes
-		key      = unix.NFT_REG32_00
-		data     = key + 2*words + 2
-	)
-	return []expr.Any{
-		&expr.Ct{Key: expr.CtKeySRC, Direction: original, Register: key},
-		&expr.Ct{Key: expr.CtKeyDST, Direction: original, Register: key + words},
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: key + 2*words},
-		&expr.Ct{Key: expr.CtKeyPROTODST, Direction: original, Register: key + 2*words + 1},
-		&expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 16, DestRegister: data},
-		&expr.Payload{Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2, DestRegister: data + words},
-		&expr.Dynset{SetName: mapAffinity, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: timeout, SrcRegKey: key, SrcRegData: data},
-	}
-}
-
 // moved are the addresses whose kind of treatment changed, so that what clients were
 // promised there does not hold any more.
 func moved(before, after Elements) map[string]bool {

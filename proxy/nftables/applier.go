@@ -25,6 +25,9 @@ const (
 	bytesLeast          = 4_000
 )
 
+// unsigned is the fingerprint of no rules that there can be.
+const unsigned = 0
+
 // Config is what an Applier needs to know.
 type Config struct {
 	Host     *host.Host // the node's network namespace
@@ -46,7 +49,7 @@ type Applier struct {
 	text        string
 	shapes      map[string]bool
 	total       int    // elements
-	fingerprint uint64 // of the rules
+	fingerprint uint64 // of the rules, or unsigned
 	generation  uint32 // 0: somebody else was there meanwhile
 }
 
@@ -59,11 +62,11 @@ func New(cfg Config) *Applier {
 }
 
 // Start finds out whether the machine has what it takes. Nothing is programmed yet.
-func (a *Applier) Start(ctx context.Context) error {
+func (a *Applier) Start(context.Context) error {
 	if _, err := host.LookPath("nft"); err != nil {
 		return fmt.Errorf("%w; on Debian and Ubuntu it is in the package nftables (apt install nftables)", err)
 	}
-	k, err := a.connect(ctx)
+	k, err := a.connect()
 	if err != nil {
 		return err
 	}
@@ -73,7 +76,7 @@ func (a *Applier) Start(ctx context.Context) error {
 
 // connect opens the socket that Close closes, unless it is open. It is kept: the kernel
 // takes some 10 ms to close one that has deleted something.
-func (a *Applier) connect(ctx context.Context) (*kernel, error) {
+func (a *Applier) connect() (*kernel, error) {
 	if a.k == nil {
 		k, err := dial(a.host, a.settings.Family)
 		if err != nil {
@@ -81,7 +84,7 @@ func (a *Applier) connect(ctx context.Context) (*kernel, error) {
 		}
 		a.k = k
 	}
-	return a.k, a.k.hurry(ctx)
+	return a.k, a.k.hurry()
 }
 
 // Close closes the connection to the kernel. The rules stay. The next call of another
@@ -160,10 +163,10 @@ func (a *Applier) Intact(ctx context.Context) (bool, error) {
 // Check compares the kernel with a snapshot and returns what differs: nothing, if it is
 // as it should be. While the kernel gives a large map more buckets, in the background, a
 // list of it may lack some of its elements; so what differs is looked at again.
-func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) {
+func (a *Applier) Check(_ context.Context, s plan.Snapshot) ([]string, error) {
 	const looks, pause = 5, 50 * time.Millisecond
 	for look := 1; ; look++ {
-		differences, err := a.compare(ctx, s)
+		differences, err := a.compare(s)
 		if err != nil || len(differences) == 0 || look == looks {
 			return differences, err
 		}
@@ -172,8 +175,8 @@ func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) 
 }
 
 // compare is one look at the kernel.
-func (a *Applier) compare(ctx context.Context, s plan.Snapshot) ([]string, error) {
-	k, err := a.connect(ctx)
+func (a *Applier) compare(s plan.Snapshot) ([]string, error) {
+	k, err := a.connect()
 	if err != nil {
 		return nil, err
 	}
@@ -205,15 +208,14 @@ func (a *Applier) compare(ctx context.Context, s plan.Snapshot) ([]string, error
 
 // Cleanup removes the table from the network namespace, whoever put it there. Where
 // there is none, nothing happens.
-func (a *Applier) Cleanup(ctx context.Context) error {
-	k, err := a.connect(ctx)
+func (a *Applier) Cleanup(context.Context) error {
+	k, err := a.connect()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = a.Close() }()
 	a.model, a.text, a.generation = nil, "", 0
-	_, err = k.deleteTable()
-	return err
+	return k.deleteTable()
 }
 
 // CleanupAll removes the tables of both families.

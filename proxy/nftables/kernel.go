@@ -1,7 +1,6 @@
 package nftables
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -56,12 +55,8 @@ func dial(h *host.Host, family plan.Family) (*kernel, error) {
 func (k *kernel) close() { _ = k.conn.CloseLasting() }
 
 // hurry limits how long the calls that follow may take together.
-func (k *kernel) hurry(ctx context.Context) error {
-	deadline := time.Now().Add(patience)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	if err := k.raw.SetDeadline(deadline); err != nil {
+func (k *kernel) hurry() error {
+	if err := k.raw.SetDeadline(time.Now().Add(patience)); err != nil {
 		return fmt.Errorf("limit the time for nftables: %w", err)
 	}
 	return nil
@@ -244,31 +239,31 @@ func (k *kernel) clients() (Elements, error) {
 	return all, nil
 }
 
-// remember6 puts its rule into a chain that remembers clients.
-func (k *kernel) remember6(chain string) error {
-	timeout, err := time.ParseDuration(strings.TrimPrefix(chain, prefixRemember))
-	if err != nil {
-		return fmt.Errorf("chain %s: %w", chain, err)
+// setRules gives each of some chains one rule, and no other, in one transaction.
+func (k *kernel) setRules(rules map[string][]expr.Any) error {
+	for name, rule := range rules {
+		chain := &gnft.Chain{Name: name, Table: k.table}
+		k.conn.FlushChain(chain)
+		k.conn.AddRule(&gnft.Rule{Table: k.table, Chain: chain, Exprs: rule})
 	}
-	k.conn.AddRule(&gnft.Rule{Table: k.table, Chain: &gnft.Chain{Name: chain, Table: k.table}, Exprs: remember6(timeout)})
 	if err := k.conn.Flush(); err != nil {
-		return fmt.Errorf("chain %s: %w", chain, err)
+		return fmt.Errorf("write the rules of %d chains: %w", len(rules), err)
 	}
 	return nil
 }
 
 // deleteTable removes the table with all that is in it, if there is one.
-func (k *kernel) deleteTable() (existed bool, err error) {
+func (k *kernel) deleteTable() error {
 	tables, err := k.conn.ListTablesOfFamily(k.table.Family)
 	if err != nil {
-		return false, fmt.Errorf("list tables: %w", err)
+		return fmt.Errorf("list tables: %w", err)
 	}
 	if !slices.ContainsFunc(tables, func(t *gnft.Table) bool { return t.Name == TableName }) {
-		return false, nil
+		return nil
 	}
 	k.conn.DelTable(k.table)
 	if err := k.conn.Flush(); err != nil {
-		return true, fmt.Errorf("delete table %s: %w", TableName, err)
+		return fmt.Errorf("delete table %s: %w", TableName, err)
 	}
-	return true, nil
+	return nil
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
+	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"orrery.example.org/proxy/plan"
@@ -25,7 +25,7 @@ type session struct {
 // session runs f with a connection. If the generation has moved by our own transactions
 // only, and it was known what there was before, then it is known what there is now.
 func (a *Applier) session(ctx context.Context, f func(*session) error) (plan.Report, error) {
-	k, err := a.connect(ctx)
+	k, err := a.connect()
 	if err != nil {
 		return plan.Report{}, err
 	}
@@ -56,13 +56,6 @@ func (w *session) full(ctx context.Context, m *model, want Elements) error {
 	have, err := w.k.read()
 	if err != nil {
 		return err
-	}
-	if foreign(have) {
-		w.log.Info("the table holds what is not ours; it is made anew", "table", TableName)
-		have = contents{}
-		if err := w.deleteTable(); err != nil {
-			return err
-		}
 	}
 	needed := shapes(want)
 	if have, err = w.rules(ctx, have, needed); err != nil {
@@ -119,30 +112,51 @@ func (w *session) intact() (bool, error) {
 	return w.known, nil
 }
 
-// rules makes sure of the text and of the shapes that elements need.
+// rules makes sure of the text and of the shapes that elements need. A table that holds
+// what is not ours, or does not take the rules, is made anew, in one transaction: without
+// any table of ours the kernel would stop translating established connections.
 func (w *session) rules(ctx context.Context, have contents, needed map[string]bool) (contents, error) {
 	print, err := w.k.fingerprint()
 	if err != nil {
 		return have, err
 	}
-	text := w.settings.Text()
-	if len(have.chains) > 0 && print == w.fingerprint && text == w.text {
+	text, alien := w.settings.Text(), foreign(have)
+	if len(have.chains) > 0 && !alien && print == w.fingerprint && text == w.text {
 		return have, w.addShapes(ctx, needed)
 	}
 	chains := slices.Sorted(maps.Keys(needed))
-	if err = w.make(ctx, text, chains); err != nil && len(have.chains) > 0 {
-		w.log.Info("the table does not take the rules; it is made anew", "table", TableName, "err", err)
-		have = contents{}
-		if err = w.deleteTable(); err == nil {
-			err = w.make(ctx, text, chains)
-		}
+	why := errors.New("it holds what is not ours")
+	if !alien {
+		why = w.make(ctx, text, chains)
 	}
-	if err != nil {
-		return have, err
+	if why != nil {
+		if ctx.Err() != nil {
+			return have, why
+		}
+		if err := w.make(ctx, w.settings.Anew()+text, chains); err != nil {
+			return have, errors.Join(why, err)
+		}
+		w.log.Info("the table was made anew", "table", TableName, "why", why)
+		have = contents{}
 	}
 	w.text, w.shapes = text, maps.Clone(needed)
-	w.fingerprint, err = w.k.fingerprint()
-	return have, err
+	return have, w.sign()
+}
+
+// sign notes what the rules look like, by which a later look at them tells whether they
+// are still ours. If somebody else has been there since this session began, they may not
+// be even now, and the next full sync writes them again.
+func (w *session) sign() error {
+	print, err := w.k.fingerprint()
+	if err != nil {
+		return err
+	}
+	now, err := w.k.generation()
+	if now != w.start+w.commits {
+		print = unsigned
+	}
+	w.fingerprint = print
+	return err
 }
 
 // addShapes makes the chains and maps that are needed and not there yet.
@@ -156,27 +170,25 @@ func (w *session) addShapes(ctx context.Context, needed map[string]bool) error {
 		return err
 	}
 	maps.Copy(w.shapes, missing)
-	var err error
-	w.fingerprint, err = w.k.fingerprint()
-	return err
+	return w.sign()
 }
 
 // make runs a text together with what makes some shapes.
 func (w *session) make(ctx context.Context, text string, chains []string) error {
+	rules := map[string][]expr.Any{}
 	for _, chain := range chains {
 		text += w.settings.Shape(chain)
-	}
-	if err := w.nft(ctx, text); err != nil {
-		return err
-	}
-	for _, chain := range chains {
-		if w.settings.ipv6() && strings.HasPrefix(chain, prefixRemember) {
-			if err := w.k.remember6(chain); err != nil {
-				return err
-			}
-			w.commits++
+		if rule := w.settings.ruleOf(chain); rule != nil {
+			rules[chain] = rule
 		}
 	}
+	if err := w.nft(ctx, text); err != nil || len(rules) == 0 {
+		return err
+	}
+	if err := w.k.setRules(rules); err != nil {
+		return err
+	}
+	w.commits++
 	return nil
 }
 
@@ -199,9 +211,7 @@ func (w *session) removeShapes(ctx context.Context, chains []string, needed map[
 		return err
 	}
 	w.shapes = maps.Clone(needed)
-	var err error
-	w.fingerprint, err = w.k.fingerprint()
-	return err
+	return w.sign()
 }
 
 // write brings elements from one state to another.
@@ -224,14 +234,6 @@ func (w *session) nft(ctx context.Context, text string) error {
 	}
 	w.commits++
 	return nil
-}
-
-func (w *session) deleteTable() error {
-	existed, err := w.k.deleteTable()
-	if existed && err == nil {
-		w.commits++
-	}
-	return err
 }
 
 // forget removes what the kernel remembers of clients whose endpoint does not serve

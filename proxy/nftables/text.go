@@ -121,52 +121,9 @@ func (s *Settings) Text() string {
 	})
 }
 
-// Shape is the input of nft that makes the maps and chains of one count of endpoints, or
-// of one affinity timeout. The rule of the latter is left out for IPv6, where it goes to
-// the kernel by netlink (remember6).
-func (s *Settings) Shape(chain string) string {
-	if s.ipv6() && strings.HasPrefix(chain, prefixRemember) {
-		return s.expand("chain $CHAIN\n", map[string]string{"$CHAIN": chain})
-	}
-	return s.shape(chain)
-}
-
-// shape is all of a shape as text.
-func (s *Settings) shape(chain string) string {
-	const remember = `
-chain $CHAIN
-rule $CHAIN meta l4proto tcp update @affinity { ct original $IP saddr . ct original $IP daddr . meta l4proto . ct original proto-dst timeout $N : $IP daddr . th dport }
-rule $CHAIN meta l4proto udp update @affinity { ct original $IP saddr . ct original $IP daddr . meta l4proto . ct original proto-dst timeout $N : $IP daddr . th dport }
-rule $CHAIN meta l4proto sctp update @affinity { ct original $IP saddr . ct original $IP daddr . meta l4proto . ct original proto-dst timeout $N : $IP daddr . th dport }
-`
-	const balance = `
-add map $IP kube-proxy $MAP { typeof $IP daddr . meta l4proto . th dport . numgen random mod $N : $IP daddr . th dport; }
-chain $CHAIN
-rule $CHAIN dnat $IP to $IP daddr . meta l4proto . th dport . numgen random mod $N map @$MAP
-`
-	if seconds, ok := strings.CutPrefix(chain, prefixRemember); ok {
-		return s.expand(remember, map[string]string{"$CHAIN": chain, "$N": seconds})
-	}
-	return s.expand(balance, map[string]string{
-		"$CHAIN": chain, "$MAP": mapOf(chain), "$N": chain[strings.LastIndexByte(chain, '-')+1:],
-	})
-}
-
-// mapOf is the map that a balancing chain chooses from.
-func mapOf(chain string) string {
-	if n, ok := strings.CutPrefix(chain, prefixOneOfLocal); ok {
-		return prefixLocalEndpoints + n
-	}
-	return prefixEndpoints + strings.TrimPrefix(chain, prefixOneOf)
-}
-
-// removal is the input of nft that removes what Shape made.
-func (s *Settings) removal(chain string) string {
-	out := "flush chain $IP kube-proxy " + chain + "\ndelete chain $IP kube-proxy " + chain + "\n"
-	if !strings.HasPrefix(chain, prefixRemember) {
-		out += "delete map $IP kube-proxy " + mapOf(chain) + "\n"
-	}
-	return s.expand(out, nil)
+// Anew is the input of nft before Text that leaves nothing of the table there may be.
+func (s *Settings) Anew() string {
+	return s.expand("add table $IP kube-proxy\ndelete table $IP kube-proxy\n", nil)
 }
 
 // expand fills in variables and spells out "chain" and "rule". A rule with a variable
