@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -112,6 +113,9 @@ func (r *run) enter(ctx context.Context) (*sandbox.Place, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.c.makeTerminationFile(); err != nil {
+		return nil, err
+	}
 	place, err := r.box.NewPlace(config)
 	if err != nil {
 		return nil, err
@@ -123,7 +127,7 @@ func (r *run) enter(ctx context.Context) (*sandbox.Place, error) {
 func (r *run) placeConfig(ctx context.Context) (c sandbox.PlaceConfig, err error) {
 	object, spec := r.c.pod.latest(), &r.c.spec
 	c = sandbox.PlaceConfig{
-		Name: podName(object) + "/" + spec.Name, Mounts: r.mounts,
+		Name: podName(object) + "/" + spec.Name, Mounts: append(slices.Clone(r.mounts), r.c.terminationMount()...),
 		BuiltIn: r.builtIn != nil, HostPID: object.Spec.HostPID,
 		Devices: spec.SecurityContext != nil && ptr.Deref(spec.SecurityContext.Privileged, false),
 	}

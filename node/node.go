@@ -8,7 +8,7 @@
 // flow the statuses of those Pods and of the Node, a Lease, Events, and the streams
 // of logs, exec, attach and port-forward on the node's own HTTPS port (node/server).
 //
-// Left out as yet: gRPC probes, resource limits, termination messages, static Pods, adoption of processes after a restart.
+// Left out as yet: resource limits, static Pods, adoption of processes after a restart.
 package node
 
 import (

@@ -98,10 +98,12 @@ func (p *prober) check(ctx context.Context, handler *corev1.Probe, spec *corev1.
 			return err
 		}
 		return conn.Close()
+	case handler.GRPC != nil:
+		return p.askHealth(ctx, handler.GRPC, seconds(handler.TimeoutSeconds, 1))
 	case handler.Exec != nil:
 		return p.exec(ctx, handler.Exec.Command)
 	default:
-		return errors.New("this node can probe by httpGet, tcpSocket and exec only")
+		return errors.New("a probe needs one of httpGet, tcpSocket, grpc and exec")
 	}
 }
 
@@ -163,7 +165,7 @@ func (p *prober) exec(ctx context.Context, argv []string) error {
 		return err
 	}
 	var output strings.Builder
-	err = place.Run(ctx, sandbox.Process{Argv: argv, Env: p.run.env, Dir: "/", Stdout: &output, Stderr: &output})
+	err = place.Run(ctx, sandbox.Process{Argv: argv, Env: p.run.env, Dir: "/", User: p.run.user, Stdout: &output, Stderr: &output})
 	if ctx.Err() != nil {
 		return errors.New("command timed out")
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,7 @@ type run struct {
 	builtIn workload.Workload // nil: argv
 	argv    []string
 	env     []string
+	user    *syscall.Credential // of its programs; nil: the agent's
 	console *console.Console
 	box     *sandbox.Sandbox
 	started bool          // the program was
@@ -84,6 +86,9 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 func (c *container) prepare(ctx context.Context, image workload.Image) (r *run, err error) {
 	r = &run{c: c, up: make(chan struct{}), image: c.current().Image, box: c.pod.sandbox()}
 	r.builtIn, r.argv = c.pod.node.catalog.Program(image, c.spec)
+	if r.user, err = c.user(); err != nil {
+		return nil, err
+	}
 	if r.env, err = c.pod.environment(ctx, &c.spec); err != nil {
 		return nil, err
 	}
@@ -144,7 +149,7 @@ func (c *container) begin(r *run, imageID string, stopRun func(grace time.Durati
 func (r *run) execute(stop, kill context.Context) (err error) {
 	if r.builtIn == nil {
 		p := sandbox.Process{
-			Main: true, Argv: r.argv, Env: r.env, Dir: r.c.spec.WorkingDir, TTY: r.c.spec.TTY,
+			Main: true, Argv: r.argv, Env: r.env, Dir: r.c.spec.WorkingDir, User: r.user, TTY: r.c.spec.TTY,
 			Stdin: r.console.Stdin(), Stdout: r.console.Stdout(), Stderr: r.console.Stderr(),
 			Resize: r.console.Resize(), Stop: stop.Done(), Started: r.ready,
 		}
@@ -218,6 +223,9 @@ func (c *container) end(r *run, err error) int32 {
 	}
 	if err := r.console.Close(); err != nil {
 		c.pod.node.cfg.Log.Error("closing a container's log", "pod", podName(c.pod.latest()), "err", err)
+	}
+	if said := c.lastWords(r, state.ExitCode != 0); said != "" {
+		state.Message = said
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

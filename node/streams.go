@@ -86,7 +86,7 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 		dir = "/"
 	}
 	err = place.Run(ctx, sandbox.Process{
-		Argv: argv, Env: env, Dir: dir, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
+		Argv: argv, Env: env, Dir: dir, User: r.user, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
 	})
 	if exit := (workload.Exit{}); errors.As(err, &exit) {
 		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", exit.Code), Code: exit.Code}

@@ -108,13 +108,13 @@ func (p *pod) fillVolume(v *corev1.Volume, from source) error {
 		if err != nil {
 			return err
 		}
-		return volume.Write(p.volumeDir(v), payload)
+		return volume.Write(p.volumeDir(v), payload, p.volumeGroup())
 	case v.EmptyDir != nil:
 		dir := p.volumeDir(v)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		return os.Chmod(dir, 0o777) // whatever the umask is
+		return volume.Share(dir, p.volumeGroup())
 	case v.HostPath != nil:
 		return volume.HostPath(v.HostPath)
 	}

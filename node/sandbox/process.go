@@ -26,7 +26,8 @@ type Process struct {
 	Main      bool // the container's own, in which it begins and ends
 	Argv, Env []string
 	Dir       string
-	Stdin     io.Reader // nil: none
+	User      *syscall.Credential // nil: the agent's
+	Stdin     io.Reader           // nil: none
 	Stdout    io.Writer
 	Stderr    io.Writer // unused with a terminal
 	TTY       bool
@@ -43,7 +44,7 @@ func (l *Place) Run(ctx context.Context, p Process) error {
 		return fmt.Errorf("exec: %q: executable file not found in $PATH", p.Argv[0])
 	}
 	cmd.Env, cmd.Dir = p.Env, p.Dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // its own group, to be signalled as one
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: p.User} // its own group, to be signalled as one
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = drainTime
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -106,7 +107,7 @@ func TestWrite(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "config")
 	write := func(p Payload) string {
 		t.Helper()
-		if err := Write(dir, p); err != nil {
+		if err := Write(dir, p, -1); err != nil {
 			t.Fatal(err)
 		}
 		data, err := os.Readlink(filepath.Join(dir, "..data"))
@@ -158,8 +159,40 @@ func TestWrite(t *testing.T) {
 	if mode := write(Payload{"a": {[]byte("one"), 0o600}, "c": {nil, 0o644}}); mode == second {
 		t.Error("a new mode was not written")
 	}
-	if err := Write(dir, Payload{"../a": {}}); err == nil {
+	if err := Write(dir, Payload{"../a": {}}, -1); err == nil {
 		t.Error("a path out of the volume was written")
+	}
+}
+
+func TestGroup(t *testing.T) {
+	switch {
+	case os.Getuid() == 0:
+	case os.Getenv("CI") != "":
+		t.Fatal("only root can give files away")
+	default:
+		t.Skip("only root can give files away")
+	}
+	dir := filepath.Join(t.TempDir(), "secret")
+	payload := Payload{"sub/a": {[]byte("1"), 0o400}}
+	if err := Write(dir, payload, 4321); err != nil {
+		t.Fatal(err)
+	}
+	first, err := os.Readlink(filepath.Join(dir, "..data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "sub/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if group := info.Sys().(*syscall.Stat_t).Gid; group != 4321 || info.Mode().Perm() != 0o440 {
+		t.Errorf("the file has mode %v and group %d", info.Mode(), group)
+	}
+	if err := Write(dir, payload, 4321); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := os.Readlink(filepath.Join(dir, "..data")); err != nil || again != first {
+		t.Errorf("the same contents were written again: %v", err)
 	}
 }
 

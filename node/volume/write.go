@@ -21,14 +21,18 @@ const (
 // Write makes payload the contents of dir, all at once for whoever looks: the files
 // lie in a directory with the time for a name, ..data is a link to it that is replaced
 // in one step, and each visible name is a link into ..data that never changes.
-// It writes nothing if the contents are as wanted.
-func Write(dir string, payload Payload) error {
+// It writes nothing if the contents are as wanted. group may read them; -1: none in
+// particular.
+func Write(dir string, payload Payload, group int) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	old, err := os.Readlink(filepath.Join(dir, dataLink))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if group >= 0 {
+		payload = payload.readableByGroup()
 	}
 	if old != "" && holds(filepath.Join(dir, old), payload) {
 		return nil
@@ -39,6 +43,11 @@ func Write(dir string, payload Payload) error {
 	}
 	if err := writeFiles(fresh, payload); err != nil {
 		return errors.Join(err, os.RemoveAll(fresh))
+	}
+	if group >= 0 {
+		if err := giveTo(fresh, group); err != nil {
+			return errors.Join(err, os.RemoveAll(fresh))
+		}
 	}
 	next := filepath.Join(dir, newDataLink)
 	_ = os.Remove(next) // of a writer that crashed
