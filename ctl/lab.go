@@ -11,7 +11,10 @@ import (
 
 // labCommands are the verbs that kubectl does not have.
 func labCommands(f cmdutil.Factory) []*cobra.Command {
-	return []*cobra.Command{newUpCommand(), newDownCommand(), newStatusCommand(), newOnCommand(), newTraceCommand(f), newDigCommand(f), newProxyModeCommand(), newKubeconfigCommand(), newServeCommand()}
+	return []*cobra.Command{
+		newUpCommand(), newDownCommand(), newStatusCommand(), newOnCommand(), newTraceCommand(f), newDigCommand(f),
+		newImagesCommand(f), newProxyModeCommand(), newKubeconfigCommand(), newServeCommand(),
+	}
 }
 
 // own wraps the body of one of our verbs, so that main prints its error as ours.

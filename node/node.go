@@ -30,6 +30,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 
+	"orrery.example.org/node/agnhost"
 	"orrery.example.org/node/network"
 	"orrery.example.org/node/sandbox"
 	"orrery.example.org/node/server"
@@ -91,7 +92,7 @@ func newNode(c Config, client kubernetes.Interface) *Node {
 		addr:    netip.MustParseAddr(c.Address),
 		client:  client,
 		all:     client,
-		catalog: workload.NewCatalog(c.Images, c.Workloads...),
+		catalog: workload.NewCatalog(c.Images, append(c.Workloads, workload.Named{Name: "agnhost", Run: agnhost.Run})...),
 		dns:     sandbox.DNS{Server: c.ClusterDNS, Domain: c.ClusterDomain, Node: readOrEmpty("/etc/resolv.conf")},
 		objects: &objects{client: client, watches: map[reference]*watch{}},
 		ready:   make(chan struct{}),

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"orrery.example.org/host"
-	"orrery.example.org/node/sandbox"
 	"orrery.example.org/node/workload"
 )
 
@@ -160,17 +159,12 @@ func stayHere(next *http.Request, before []*http.Request) error {
 }
 
 func (p *prober) exec(ctx context.Context, argv []string) error {
-	place, err := p.run.enter(ctx)
-	if err != nil {
-		return err
-	}
-	var output strings.Builder
-	err = place.Run(ctx, sandbox.Process{Argv: argv, Env: p.run.env, Dir: "/", User: p.run.user, Stdout: &output, Stderr: &output})
+	output, err := p.run.exec(ctx, argv...)
 	if ctx.Err() != nil {
 		return errors.New("command timed out")
 	}
 	if exit := (workload.Exit{}); errors.As(err, &exit) {
-		return errors.New(output.String())
+		return errors.New(string(output))
 	}
 	return err
 }

@@ -140,7 +140,7 @@ func (c Config) nodeStatus(f facts, ready bool, now metav1.Time) corev1.NodeStat
 		NodeInfo:        f.info,
 	}
 	for _, image := range c.Images {
-		status.Images = append(status.Images, corev1.ContainerImage{Names: []string{image.Name}})
+		status.Images = append(status.Images, corev1.ContainerImage{Names: []string{imageID(image, nil), image.Name}})
 	}
 	condition := func(t corev1.NodeConditionType, s corev1.ConditionStatus, reason, message string) {
 		status.Conditions = append(status.Conditions, corev1.NodeCondition{

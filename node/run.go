@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -158,22 +159,29 @@ func (r *run) execute(stop, kill context.Context) (err error) {
 		}
 		return r.place.Run(kill, p)
 	}
+	r.started = true
+	return r.runBuiltIn(stop, r.builtIn, workload.Container{
+		Spec: r.c.spec, Stdout: r.console.Stdout(), Stderr: r.console.Stderr(), Ready: r.ready, Killed: kill.Done(),
+	})
+}
+
+// runBuiltIn runs a built-in program, and fills in what it finds in its container.
+func (r *run) runBuiltIn(stop context.Context, program workload.Workload, c workload.Container) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // costs the container, not the node
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	spec := *r.c.spec.DeepCopy()
-	spec.Image, spec.Env = r.image, nil
+	c.Spec = *c.Spec.DeepCopy()
+	c.Spec.Image, c.Spec.Env = r.image, nil
 	for _, variable := range r.env {
 		name, value, _ := strings.Cut(variable, "=")
-		spec.Env = append(spec.Env, corev1.EnvVar{Name: name, Value: value})
+		c.Spec.Env = append(c.Spec.Env, corev1.EnvVar{Name: name, Value: value})
 	}
-	r.started = true
-	return r.builtIn(stop, &workload.Container{
-		Pod: r.c.pod.latest(), Spec: spec, Node: r.c.pod.node.cfg.Name, PodIP: r.c.pod.address().String(),
-		Host: r.box.Host, Open: func(path string) (*os.File, error) { return r.open(stop, path) }, Stdout: r.console.Stdout(), Stderr: r.console.Stderr(), Ready: r.ready,
-	})
+	c.Pod, c.Node, c.PodIP, c.Host = r.c.pod.latest(), r.c.pod.node.cfg.Name, r.c.pod.address().String(), r.box.Host
+	c.Open = func(path string) (*os.File, error) { return r.open(stop, path) }
+	c.Exec = r.exec
+	return program(stop, &c)
 }
 
 // open finds files of the container's volumes for a built-in program.
@@ -183,6 +191,17 @@ func (r *run) open(ctx context.Context, path string) (*os.File, error) {
 		return nil, err
 	}
 	return place.Open(path)
+}
+
+// exec runs a program in the container and returns all that it writes.
+func (r *run) exec(ctx context.Context, argv ...string) ([]byte, error) {
+	place, err := r.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var output bytes.Buffer
+	err = place.Run(ctx, sandbox.Process{Argv: argv, Env: r.env, Dir: "/", User: r.user, Stdout: &output, Stderr: &output})
+	return output.Bytes(), err
 }
 
 // ready is called by the program, or for it when it runs.

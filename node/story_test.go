@@ -257,7 +257,7 @@ func TestStoryImages(t *testing.T) {
 		s := p.Status.ContainerStatuses
 		return len(s) == 1 && s[0].State.Waiting != nil && s[0].State.Waiting.Reason == "ImagePullBackOff"
 	})
-	if message := pod.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(message, "available: alpine, busybox") {
+	if message := pod.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(message, "available: agnhost, alpine, busybox") {
 		t.Errorf("message %q does not say what is available", message)
 	}
 	if pod.Status.Phase != corev1.PodPending {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
@@ -73,6 +75,11 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 	if r == nil {
 		return fmt.Errorf("container not found (%q)", name)
 	}
+	if program := r.builtInNamed(argv); program != nil {
+		return exitCode(r.runBuiltIn(ctx, program, workload.Container{
+			Spec: corev1.Container{Name: name, Command: argv}, Stdout: orDiscard(out), Stderr: orDiscard(cmp.Or(errOut, out)), Ready: func() {}, Killed: ctx.Done(),
+		}))
+	}
 	place, err := r.enter(ctx)
 	if err != nil {
 		return fmt.Errorf("failed to exec in container: %w", err)
@@ -88,6 +95,11 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 	err = place.Run(ctx, sandbox.Process{
 		Argv: argv, Env: env, Dir: dir, User: r.user, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
 	})
+	return exitCode(err)
+}
+
+// exitCode is how a client is told how a program ended.
+func exitCode(err error) error {
 	if exit := (workload.Exit{}); errors.As(err, &exit) {
 		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", exit.Code), Code: exit.Code}
 	}
@@ -95,6 +107,26 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 		return fmt.Errorf("failed to exec in container: %w (programs are those of the node)", err)
 	}
 	return nil
+}
+
+// builtInNamed is the built-in program that a command means in this container's image;
+// nil: it means a program of the node.
+func (r *run) builtInNamed(argv []string) workload.Workload {
+	catalog := r.c.pod.node.catalog
+	image, err := catalog.Find(r.image)
+	if err != nil {
+		return nil
+	}
+	program, _ := catalog.Program(image, corev1.Container{Command: argv})
+	return program
+}
+
+// orDiscard is for programs that write, whoever listens.
+func orDiscard(w io.WriteCloser) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
 }
 
 // writer keeps a missing stream nil: a nil pointer in an interface is not.

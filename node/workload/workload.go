@@ -44,7 +44,10 @@ type Container struct {
 	Open   func(path string) (*os.File, error) // of the container's volumes
 	Stdout io.Writer
 	Stderr io.Writer
-	Ready  func() // to be called once, when the program can serve
+	Ready  func()          // to be called once, when the program can serve
+	Killed <-chan struct{} // closed when the time to stop is over
+	// Exec runs a program of the node in the container and returns what it writes.
+	Exec func(ctx context.Context, argv ...string) ([]byte, error)
 }
 
 // Exit is the error of a program that ended with a code other than 0.
@@ -83,7 +86,8 @@ type Image struct {
 	// ArgsRun says that the container's args name a program of the node, as with
 	// images whose entry point is a shell or none. Otherwise args go to the workload.
 	ArgsRun bool `mapstructure:"args-run"`
-	// Entrypoint is put before args that begin with an option or a URL.
+	// Entrypoint is put before args that begin with an option or a URL. As the command it
+	// means the workload.
 	Entrypoint string `mapstructure:"entrypoint"`
 	// Shell is run instead of the workload where somebody may type: in a container with
 	// stdin and no args.
@@ -97,6 +101,7 @@ func DefaultImages() []Image {
 		{Name: "httpd", Workload: "httpd", ArgsRun: true},
 		{Name: "echo", Workload: "echo"},
 		{Name: "whoami", Workload: "echo"},
+		{Name: "agnhost", Workload: "agnhost", Entrypoint: "/agnhost"},
 		{Name: "pause", Workload: "pause"},
 		{Name: "coredns", Workload: "coredns"},
 		{Name: "curl", Workload: "pause", ArgsRun: true, Entrypoint: "curl"},
@@ -162,6 +167,8 @@ func (c *Catalog) Find(reference string) (Image, error) {
 // Here such images stay, so that there is something to exec into.
 func (c *Catalog) Program(image Image, spec corev1.Container) (Workload, []string) {
 	switch {
+	case len(spec.Command) > 0 && spec.Command[0] == image.Entrypoint && c.workloads[image.Workload] != nil && !image.ArgsRun:
+		return c.workloads[image.Workload], nil
 	case len(spec.Command) > 0:
 		return nil, slices.Concat(spec.Command, spec.Args)
 	case len(spec.Args) > 0 && (image.ArgsRun || image.Workload == ""):
