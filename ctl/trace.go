@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -27,13 +29,17 @@ rules it meets and why each of them matches, who gets it with what probability, 
 address that one sees. Nothing is sent.
 
 FROM is pod/NAME, node/NAME, outside (the lab's machine that is not in the cluster), or an
-address. TO is service/NAME or service/NAME:PORT (its ClusterIP), pod/NAME:PORT,
+address. TO is service/NAME or service/NAME:PORT (its ClusterIP;
+from outside its load balancer), pod/NAME:PORT,
 node/NAME:PORT or ADDRESS:PORT. NAMESPACE/NAME works in place of NAME.`,
 		Example: `  # Why does this Pod reach that one?
   ctl trace pod/client service/web
 
   # From outside, by the NodePort
   ctl trace outside node/node1:30080
+
+  # From outside, by way of the load balancer
+  ctl trace outside service/web
 
   # The same in another data plane, with the rules that did not match
   ctl trace pod/client service/web --proxy-mode nftables --all`,
@@ -52,7 +58,7 @@ node/NAME:PORT or ADDRESS:PORT. NAMESPACE/NAME works in place of NAME.`,
 	}}
 	cmd.Flags().BoolVar(&all, "all", false, "tell the rules that did not match, too")
 	cmd.Flags().StringVar(&question.Protocol, "protocol", "", "tcp, udp or sctp (default: that of the Service's port, else tcp)")
-	cmd.Flags().StringVar(&question.At, "at", "", "the node whose rules a packet from outside meets (default: the one it is sent to)")
+	cmd.Flags().StringVar(&question.At, "at", "", "the node whose rules a packet from outside meets (default: the one it is sent to, or the first that the load balancer may choose)")
 	cmd.Flags().StringVar(&question.Settings.Mode, "proxy-mode", "", "iptables or nftables (default: that of the node)")
 	clusterCIDR := cmd.Flags().String("cluster-cidr", defaults.ClusterCIDR, "the network of the Pods")
 	serviceCIDR := cmd.Flags().String("service-cidr", defaults.ServiceCIDR, "the network of the Services")
@@ -95,7 +101,7 @@ func fromLab(find func() (lab.State, error), q *trace.Question) error {
 	if err == nil {
 		var status lab.Status
 		if status, err = state.Status(); err == nil {
-			q.Modes = modesOf(status)
+			q.Modes, q.Forwards = modesOf(status), forwardsOf(status)
 			for _, place := range status.Places {
 				if place.Name == q.From && place.Name == lab.Outside {
 					q.From = place.Address
@@ -107,6 +113,19 @@ func fromLab(find func() (lab.State, error), q *trace.Question) error {
 		return fmt.Errorf("only a lab has a machine called %s; say its address: %w", lab.Outside, err)
 	}
 	return nil
+}
+
+// forwardsOf is what the lab's load balancer does.
+func forwardsOf(s lab.Status) []trace.Forward {
+	var all []trace.Forward
+	for _, b := range s.LoadBalancers {
+		port, protocol, _ := strings.Cut(b.Port, "/")
+		to, err := netip.ParseAddrPort(net.JoinHostPort(b.Address, port))
+		if err == nil {
+			all = append(all, trace.Forward{To: to, Protocol: strings.ToLower(protocol), Nodes: b.Nodes, Excluded: b.Excluded})
+		}
+	}
+	return all
 }
 
 // ask reads from the API what a trace depends on.

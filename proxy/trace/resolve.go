@@ -151,7 +151,8 @@ func (r *resolver) address(from sender) (Place, string, error) {
 	return Place{}, "", fmt.Errorf("a packet goes to service/NAME, pod/NAME:PORT, node/NAME:PORT or ADDRESS:PORT, not to %q", text)
 }
 
-// service is the ClusterIP and port of a Service, of the sender's family if it has both.
+// service is the address and port of a Service, of the sender's family if it has both: the
+// ClusterIP, or from outside the load balancer's if there is one.
 func (r *resolver) service(ref reference, from sender) (Place, string, error) {
 	for _, svc := range r.Services {
 		if svc.Name != ref.name || svc.Namespace != ref.namespace {
@@ -167,12 +168,19 @@ func (r *resolver) service(ref reference, from sender) (Place, string, error) {
 		if err != nil {
 			return Place{}, "", err
 		}
-		for _, ip := range svc.Spec.ClusterIPs {
+		ips := svc.Spec.ClusterIPs
+		if from.node == nil && len(svc.Status.LoadBalancer.Ingress) > 0 {
+			ips = nil
+			for _, in := range svc.Status.LoadBalancer.Ingress {
+				ips = append(ips, in.IP)
+			}
+		}
+		for _, ip := range ips {
 			if addr, err := netip.ParseAddr(ip); err == nil && addr.Is4() == from.Addr.Is4() {
 				return Place{Addr: addr, Port: uint16(port.Port)}, protocolName(port.Protocol), nil
 			}
 		}
-		return Place{}, "", fmt.Errorf("service %s/%s has no address of the family of %s, only %v", svc.Namespace, svc.Name, from.Addr, svc.Spec.ClusterIPs)
+		return Place{}, "", fmt.Errorf("service %s/%s has no address of the family of %s, only %v", svc.Namespace, svc.Name, from.Addr, ips)
 	}
 	return Place{}, "", fmt.Errorf("services %q not found in namespace %q", ref.name, ref.namespace)
 }
@@ -220,12 +228,15 @@ func (r *resolver) node(name string) (*corev1.Node, error) {
 }
 
 // meets is the node whose rules the packet meets first.
-func (r *resolver) meets(from sender, to Place) (*corev1.Node, error) {
+func (r *resolver) meets(from sender, to Place, via *Forward) (*corev1.Node, error) {
 	if from.node != nil {
 		return from.node, nil
 	}
 	if r.question.At != "" {
 		return r.node(r.question.At)
+	}
+	if via != nil {
+		return r.node(via.Nodes[0])
 	}
 	for _, node := range r.Nodes {
 		if slices.Contains(addressesOf(node), to.Addr) {

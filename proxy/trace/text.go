@@ -16,6 +16,12 @@ func (t *Trace) Text(all bool) string {
 	fmt.Fprintf(&b, "from   %s\n", t.From)
 	fmt.Fprintf(&b, "to     %s\n", t.To)
 	fmt.Fprintf(&b, "first  %s\n", &t.Result.Packet)
+	if t.Via != nil {
+		t.Via.text(&b)
+	}
+	if t.Node == "" {
+		return b.String()
+	}
 	fmt.Fprintf(&b, "rules  of %s, mode %s\n\n", t.Node, t.Mode)
 	t.endpoints(&b)
 	for i := range t.Result.Outcomes {

@@ -41,6 +41,8 @@ type Question struct {
 	To       string // service/NAME[:PORT], service/NAMESPACE/NAME[:PORT], pod/…:PORT, node/NAME:PORT, or ADDRESS:PORT
 	Protocol string // tcp, udp, sctp; "" for that of the Service, or else tcp
 	At       string // whose rules a packet from outside meets; "" for those of the node that it is sent to
+	// Forwards are what a load balancer does with packets from outside.
+	Forwards []Forward
 	// Namespace is meant where From and To name none.
 	Namespace string
 	// Modes are the proxy modes of nodes, where Settings says none.
@@ -65,6 +67,7 @@ type Trace struct {
 	Node     string     // whose rules are asked; "" if the packet meets none
 	Mode     string     // of its proxy
 	Port     *plan.Port // the Service's port as the node sees it; nil if To is no Service
+	Via      *Forward   // what a load balancer did before; nil if none takes part
 	Result   packet.Result
 	names    map[netip.Addr]string // of Pods and nodes
 	near     string                // what is nearly what was asked for
@@ -89,19 +92,26 @@ func Run(c Cluster, q Question) (Trace, error) {
 	if err != nil {
 		return Trace{}, err
 	}
-	node, err := r.meets(from, to)
+	p := r.packet(from, to, protocol)
+	t := Trace{From: from.Place, To: to, names: r.names(), Result: packet.Result{Packet: p}}
+	if from.node == nil && q.At == "" {
+		if t.Via = r.forward(to, protocol); t.Via != nil && len(t.Via.Nodes) == 0 {
+			t.To.Is = "an address of the load balancer"
+			return t, nil
+		}
+	}
+	node, err := r.meets(from, to, t.Via)
 	if err != nil {
 		return Trace{}, err
 	}
 	q.Settings.Mode = cmp.Or(q.Settings.Mode, q.Modes[node.Name], ModeIPTables)
 	r.question = q
-	p := r.packet(from, to, protocol)
 	family := plan.IPv4
 	if p.Source.Is6() {
 		family = plan.IPv6
 	}
 	snapshot := r.snapshot(node, family)
-	t := Trace{From: from.Place, To: to, Node: node.Name, Mode: q.Settings.Mode, names: r.names()}
+	t.Node, t.Mode = node.Name, q.Settings.Mode
 	t.Port, t.To.Is = find(snapshot, p, addressesOf(node), to.Is)
 	t.nowhere = q.Settings.ServiceCIDR.Contains(to.Addr)
 	if t.Port == nil {

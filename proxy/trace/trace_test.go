@@ -152,6 +152,40 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// A packet from outside by way of the load balancer: which nodes it may go to, and why not
+// to the others.
+func TestLoadBalancer(t *testing.T) {
+	cluster := aCluster()
+	web := cluster.Services[0]
+	web.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "172.30.100.1"}}
+	takes := Forward{To: netip.MustParseAddrPort("172.30.100.1:80"), Protocol: "tcp", Nodes: []string{"node2"}, Excluded: map[string]string{"node1": "no answer"}}
+	none := takes
+	none.Nodes, none.Excluded = nil, map[string]string{"node1": "no answer", "node2": "no answer"}
+	for _, row := range []struct {
+		to, at  string
+		forward Forward
+		want    []string
+	}{
+		{"service/web", "", takes, []string{"to     172.30.100.1:80, the load balancer's address of default/web:http", "to one of node2 (", "       not to node1: no answer", "rules  of node2"}},
+		{"service/web", "node1", takes, []string{"to     172.30.100.1:80", "rules  of node1"}},
+		{"service/web", "", none, []string{"which refuses it: no node takes connections", "not to node2"}},
+		{"172.30.100.1:81", "", takes, []string{"which refuses it: the load balancer has no such port"}},
+	} {
+		q := ask("172.30.0.200", row.to, ModeIPTables)
+		q.At, q.Forwards = row.at, []Forward{row.forward}
+		answer, err := Run(cluster, q)
+		if err != nil {
+			t.Errorf("%s: %v", row.to, err)
+			continue
+		}
+		for _, want := range row.want {
+			if text := answer.Text(false); !strings.Contains(text, want) {
+				t.Errorf("%s at %q: want %q in\n%s", row.to, row.at, want, text)
+			}
+		}
+	}
+}
+
 // The answer as people read it.
 func TestText(t *testing.T) {
 	answer, err := Run(aCluster(), ask("pod/client", "service/web", ModeIPTables))
