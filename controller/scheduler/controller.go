@@ -5,20 +5,24 @@
 // What flows in: Pods without a node, and everything that decides where they fit: the
 // nodes and the Pods already there. What flows out: bindings, and for a Pod that fits
 // nowhere its PodScheduled condition and an event that counts the reasons. Such a Pod
-// is parked until a node changes or a Pod ends; nothing polls.
+// is parked until a node changes, a Pod ends, or, if that matters to it, a Pod comes;
+// nothing polls. The decision (desired.go) is a list of filters, then a sum of scores, each
+// in a file of its own.
 //
-// Left out: scoring plugins, preemption, Pod affinity and topology spread, host ports,
-// volumes, several profiles.
+// Left out: preemption, volumes, the scores of images and of balance, the constraints by
+// which upstream spreads the Pods of a Service unasked, several profiles.
 package scheduler
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -47,7 +51,7 @@ func New(env loop.Env) (*Controller, error) {
 	c := &Controller{
 		client: env.Client,
 		pods:   core.Pods().Lister(),
-		state:  newState(),
+		state:  newState(labelsOf(core.Namespaces().Lister())),
 		events: env.Recorder(corev1.DefaultSchedulerName),
 	}
 	c.Loop = loop.New("scheduler", env, c.sync)
@@ -55,7 +59,23 @@ func New(env loop.Env) (*Controller, error) {
 		c.wake(c.state.sawNode(old, cur))
 	})
 	loop.Watch(c.Loop, core.Pods().Informer(), c.podChanged)
+	loop.Watch(c.Loop, core.Namespaces().Informer(), func(old, cur *corev1.Namespace) {
+		if old != nil && cur != nil && !maps.Equal(old.Labels, cur.Labels) {
+			c.wake(c.state.sawNamespace())
+		}
+	})
 	return c, nil
+}
+
+// labelsOf looks up the labels of namespaces.
+func labelsOf(namespaces corelisters.NamespaceLister) func(string) labels.Set {
+	return func(name string) labels.Set {
+		namespace, err := namespaces.Get(name)
+		if err != nil {
+			return nil // it is gone, or not here yet
+		}
+		return namespace.Labels
+	}
 }
 
 func (c *Controller) podChanged(old, cur *corev1.Pod) {

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,166 +8,116 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/component-helpers/resource"
-	schedulingv1 "k8s.io/component-helpers/scheduling/corev1"
-	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
-	"k8s.io/klog/v2"
 
-	"orrery.example.org/api"
 	"orrery.example.org/controller/podstate"
 )
 
-// nodeInfo is a node and what runs there, or is about to.
-type nodeInfo struct {
-	node *corev1.Node // nil: Pods name a node that does not exist
-	pods map[types.UID]*corev1.Pod
-	used corev1.ResourceList
+// A filter prepares for one Pod. The test it returns says in upstream's words why that
+// Pod cannot go to a node; no test means that the filter has nothing against any.
+type filter func(pod *corev1.Pod, all cluster) (test func(*nodeInfo) []string)
+
+// filters are asked in the order of upstream's plugins: people are told of the first that
+// has something against a node.
+var filters = []filter{cordon, taints, nodeAffinity, hostPorts, fit, spread, podAffinity}
+
+// A scorer says how well each of the nodes that fit suits a Pod, from 0 to maxScore. nil
+// means that it does not care.
+type scorer struct {
+	weight int64
+	score  func(pod *corev1.Pod, fits []*nodeInfo, all cluster) []int64
 }
 
-func newNodeInfo() *nodeInfo {
-	return &nodeInfo{pods: map[types.UID]*corev1.Pod{}, used: corev1.ResourceList{}}
-}
+const maxScore = 100
 
-func (n *nodeInfo) add(pod *corev1.Pod) {
-	n.pods[pod.UID] = pod
-	for name, q := range requests(pod) {
-		sum := n.used[name]
-		sum.Add(q)
-		n.used[name] = sum
-	}
-}
-
-func (n *nodeInfo) remove(pod *corev1.Pod) {
-	there, ok := n.pods[pod.UID]
-	if !ok {
-		return
-	}
-	delete(n.pods, pod.UID)
-	for name, q := range requests(there) {
-		rest := n.used[name]
-		rest.Sub(q)
-		n.used[name] = rest
-	}
-}
-
-func requests(pod *corev1.Pod) corev1.ResourceList {
-	return resource.PodRequests(pod, resource.PodResourcesOptions{})
-}
-
-// pick chooses the node for a Pod: of those it fits, the one with the fewest Pods,
-// and of equals the first by name. nil means none, and why says so per node.
+// scorers have upstream's weights.
 //
-// Kubernetes: upstream scores the nodes that fit by a dozen plugins (free resources,
-// spreading, image locality, …) and breaks ties at random.
-func pick(pod *corev1.Pod, nodes map[string]*nodeInfo) (node *corev1.Node, why map[string]int) {
-	var best *nodeInfo
-	why = map[string]int{}
-	for _, name := range slices.Sorted(maps.Keys(nodes)) {
-		n := nodes[name]
-		if n.node == nil {
-			continue
-		}
-		if reasons := unfit(pod, n); len(reasons) > 0 {
-			for _, reason := range reasons {
-				why[reason]++
-			}
-			continue
-		}
-		if best == nil || better(pod, n, best) {
-			best = n
+// Kubernetes: has two more, for images that a node has already and for a use of its
+// resources that is in balance.
+var scorers = []scorer{{3, taintScore}, {2, nodeAffinityScore}, {2, spreadScore}, {2, podAffinityScore}, {1, freeScore}}
+
+// pick chooses the node for a Pod: of those it fits, the one with the best sum of scores;
+// of equals that with the fewest Pods, and the first by name. nil means none, and why says
+// of how many nodes each reason holds.
+//
+// Kubernetes: breaks ties at random, and in a big cluster does not look at every node.
+func pick(pod *corev1.Pod, all cluster) (node *corev1.Node, why map[string]int) {
+	var tests []func(*nodeInfo) []string
+	for _, f := range filters {
+		if test := f(pod, all); test != nil {
+			tests = append(tests, test)
 		}
 	}
-	if best == nil {
+	var fits []*nodeInfo
+	why = map[string]int{}
+	for _, n := range all.sorted() {
+		reasons := against(n, tests)
+		for _, reason := range reasons {
+			why[reason]++
+		}
+		if len(reasons) == 0 {
+			fits = append(fits, n)
+		}
+	}
+	if len(fits) == 0 {
 		return nil, why
 	}
-	return best.node, nil
+	return best(pod, fits, all).node, nil
 }
 
-// better compares by taints that ask to be avoided, then by the number of Pods.
-func better(pod *corev1.Pod, a, b *nodeInfo) bool {
-	return cmp.Or(
-		cmp.Compare(untolerated(pod, a.node, corev1.TaintEffectPreferNoSchedule), untolerated(pod, b.node, corev1.TaintEffectPreferNoSchedule)),
-		cmp.Compare(len(a.pods), len(b.pods)),
-	) < 0
-}
-
-// unfit says why a Pod cannot go to a node, in upstream's words and in the order of
-// its plugins: the first kind of obstacle is what people are told.
-func unfit(pod *corev1.Pod, n *nodeInfo) []string {
-	cordoned := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
-	switch {
-	case n.node.Spec.Unschedulable && !tolerates(pod, &cordoned):
-		return []string{"node(s) were unschedulable"}
-	case untolerated(pod, n.node, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute) > 0:
-		return []string{"node(s) had untolerated taint(s)"}
-	case !affine(pod, n.node):
-		return []string{"node(s) didn't match Pod's node affinity/selector"}
-	case !portsFree(pod, n):
-		return []string{"node(s) didn't have free ports for the requested pod ports"}
-	}
-	return insufficient(pod, n)
-}
-
-func portsFree(pod *corev1.Pod, n *nodeInfo) bool {
-	ports := api.HostPorts(&pod.Spec)
-	if len(ports) == 0 {
-		return true
-	}
-	for _, other := range n.pods {
-		if api.HostPortsClash(ports, api.HostPorts(&other.Spec)) {
-			return false
+// against is what the first test that fails has against a node.
+func against(n *nodeInfo, tests []func(*nodeInfo) []string) []string {
+	for _, test := range tests {
+		if reasons := test(n); len(reasons) > 0 {
+			return reasons
 		}
 	}
-	return true
+	return nil
 }
 
-func affine(pod *corev1.Pod, node *corev1.Node) bool {
-	ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
-	return ok && err == nil
-}
-
-func untolerated(pod *corev1.Pod, node *corev1.Node, effects ...corev1.TaintEffect) (n int) {
-	for i := range node.Spec.Taints {
-		taint := &node.Spec.Taints[i]
-		if slices.Contains(effects, taint.Effect) && !tolerates(pod, taint) {
-			n++
+func best(pod *corev1.Pod, fits []*nodeInfo, all cluster) *nodeInfo {
+	sums := make([]int64, len(fits))
+	for _, s := range scorers {
+		for i, points := range s.score(pod, fits, all) {
+			sums[i] += s.weight * points
 		}
 	}
-	return n
-}
-
-func tolerates(pod *corev1.Pod, taint *corev1.Taint) bool {
-	return schedulingv1.TolerationsTolerateTaint(klog.Background(), pod.Spec.Tolerations, taint, true)
-}
-
-// insufficient lists the resources that the Pod asks for and the node has too little of.
-// A node that says nothing about a resource but Pods is taken to have none of it.
-func insufficient(pod *corev1.Pod, n *nodeInfo) []string {
-	var reasons []string
-	allocatable := n.node.Status.Allocatable
-	if limit, ok := allocatable[corev1.ResourcePods]; ok && int64(len(n.pods)) >= limit.Value() {
-		reasons = append(reasons, "Too many pods")
-	}
-	want := requests(pod)
-	for _, name := range slices.Sorted(maps.Keys(want)) {
-		q := want[name]
-		if q.IsZero() {
-			continue
-		}
-		free := allocatable[name].DeepCopy()
-		free.Sub(n.used[name])
-		if free.Cmp(q) < 0 {
-			reasons = append(reasons, fmt.Sprintf("Insufficient %s", name))
+	winner := 0
+	for i := range fits {
+		if sums[i] > sums[winner] || sums[i] == sums[winner] && len(fits[i].pods) < len(fits[winner].pods) {
+			winner = i
 		}
 	}
-	return reasons
+	return fits[winner]
+}
+
+// shares are points in proportion to the most; fewer turns them around.
+func shares(raw []int64, fewer bool) []int64 {
+	return scale(raw, 0, slices.Max(raw), fewer)
+}
+
+// ranks are points between the least, 0, and the most; fewer turns them around.
+func ranks(raw []int64, fewer bool) []int64 {
+	return scale(raw, slices.Min(raw), slices.Max(raw), fewer)
+}
+
+func scale(raw []int64, least, most int64, fewer bool) []int64 {
+	if least == most {
+		return nil
+	}
+	points := make([]int64, len(raw))
+	for i := range raw {
+		points[i] = (raw[i] - least) * maxScore / (most - least)
+		if fewer {
+			points[i] = maxScore - points[i]
+		}
+	}
+	return points
 }
 
 // explain is the message of FailedScheduling.
-func explain(nodes map[string]*nodeInfo, why map[string]int) string {
+func explain(all cluster, why map[string]int) string {
 	total := 0
-	for _, n := range nodes {
+	for _, n := range all.nodes {
 		if n.node != nil {
 			total++
 		}

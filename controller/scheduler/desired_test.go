@@ -30,7 +30,7 @@ func taint(key string, effect corev1.TaintEffect) func(*corev1.Node) {
 	return func(n *corev1.Node) { n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Effect: effect}) }
 }
 
-func cordon(n *corev1.Node) { n.Spec.Unschedulable = true }
+func cordoned(n *corev1.Node) { n.Spec.Unschedulable = true }
 
 func pod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID(name)}}
@@ -71,40 +71,40 @@ func hostPort(p *corev1.Pod) {
 }
 
 func TestPick(t *testing.T) {
-	type cluster map[*corev1.Node]int // number of Pods there
-	keeper := node("keeper")          // its Pods have host port 80
+	type load map[*corev1.Node]int // number of Pods there
+	keeper := node("keeper")       // its Pods have host port 80
 	for _, row := range []struct {
 		name  string
-		nodes cluster
+		nodes load
 		pod   *corev1.Pod
 		want  string
 	}{
-		{"fewest pods", cluster{node("a"): 2, node("b"): 1, node("c"): 2}, pod("p"), "b"},
-		{"of equals the first by name", cluster{node("b"): 1, node("a"): 1}, pod("p"), "a"},
-		{"cordoned", cluster{node("a", cordon): 0, node("b"): 1}, pod("p"), "b"},
-		{"cordoned, tolerated", cluster{node("a", cordon): 0, node("b"): 1}, pod("p", tolerate(corev1.TaintNodeUnschedulable)), "a"},
-		{"tainted NoSchedule", cluster{node("a", taint("x", corev1.TaintEffectNoSchedule)): 0, node("b"): 1}, pod("p"), "b"},
-		{"tainted NoExecute", cluster{node("a", taint("x", corev1.TaintEffectNoExecute)): 0, node("b"): 1}, pod("p"), "b"},
-		{"tainted and tolerated", cluster{node("a", taint("x", corev1.TaintEffectNoSchedule)): 0, node("b"): 1}, pod("p", tolerate("x")), "a"},
-		{"PreferNoSchedule: rather not", cluster{node("a", taint("x", corev1.TaintEffectPreferNoSchedule)): 0, node("b"): 1}, pod("p"), "b"},
-		{"PreferNoSchedule: if it must be", cluster{node("a", taint("x", corev1.TaintEffectPreferNoSchedule)): 0}, pod("p"), "a"},
-		{"nodeSelector", cluster{node("a"): 0, node("b"): 2}, pod("p", selects("name", "b")), "b"},
-		{"required affinity", cluster{node("a"): 0, node("b"): 2}, pod("p", affinity(corev1.NodeSelectorOpNotIn, "a")), "b"},
-		{"full", cluster{node("a"): 3, node("b", func(n *corev1.Node) { n.Status.Allocatable[corev1.ResourcePods] = resource.MustParse("9") }): 5}, pod("p"), "b"},
-		{"a node that says nothing takes pods", cluster{node("a", func(n *corev1.Node) { n.Status = corev1.NodeStatus{} }): 200}, pod("p"), "a"},
-		{"a host port", cluster{node("a"): 1, node("b"): 2}, pod("p", hostPort), "a"},
-		{"a host port that is taken", cluster{keeper: 1, node("z"): 2}, pod("p", hostPort), "z"},
-		{"a host port that is taken everywhere", cluster{keeper: 1}, pod("p", hostPort),
+		{"fewest pods", load{node("a"): 2, node("b"): 1, node("c"): 2}, pod("p"), "b"},
+		{"of equals the first by name", load{node("b"): 1, node("a"): 1}, pod("p"), "a"},
+		{"cordoned", load{node("a", cordoned): 0, node("b"): 1}, pod("p"), "b"},
+		{"cordoned, tolerated", load{node("a", cordoned): 0, node("b"): 1}, pod("p", tolerate(corev1.TaintNodeUnschedulable)), "a"},
+		{"tainted NoSchedule", load{node("a", taint("x", corev1.TaintEffectNoSchedule)): 0, node("b"): 1}, pod("p"), "b"},
+		{"tainted NoExecute", load{node("a", taint("x", corev1.TaintEffectNoExecute)): 0, node("b"): 1}, pod("p"), "b"},
+		{"tainted and tolerated", load{node("a", taint("x", corev1.TaintEffectNoSchedule)): 0, node("b"): 1}, pod("p", tolerate("x")), "a"},
+		{"PreferNoSchedule: rather not", load{node("a", taint("x", corev1.TaintEffectPreferNoSchedule)): 0, node("b"): 1}, pod("p"), "b"},
+		{"PreferNoSchedule: if it must be", load{node("a", taint("x", corev1.TaintEffectPreferNoSchedule)): 0}, pod("p"), "a"},
+		{"nodeSelector", load{node("a"): 0, node("b"): 2}, pod("p", selects("name", "b")), "b"},
+		{"required affinity", load{node("a"): 0, node("b"): 2}, pod("p", affinity(corev1.NodeSelectorOpNotIn, "a")), "b"},
+		{"full", load{node("a"): 3, node("b", func(n *corev1.Node) { n.Status.Allocatable[corev1.ResourcePods] = resource.MustParse("9") }): 5}, pod("p"), "b"},
+		{"a node that says nothing takes pods", load{node("a", func(n *corev1.Node) { n.Status = corev1.NodeStatus{} }): 200}, pod("p"), "a"},
+		{"a host port", load{node("a"): 1, node("b"): 2}, pod("p", hostPort), "a"},
+		{"a host port that is taken", load{keeper: 1, node("z"): 2}, pod("p", hostPort), "z"},
+		{"a host port that is taken everywhere", load{keeper: 1}, pod("p", hostPort),
 			"0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."},
-		{"no nodes", cluster{}, pod("p"), "no nodes available to schedule pods"},
-		{"reasons are counted", cluster{
-			node("a", cordon): 0, node("b", taint("x", corev1.TaintEffectNoSchedule)): 0, node("c"): 0, node("d"): 0,
+		{"no nodes", load{}, pod("p"), "no nodes available to schedule pods"},
+		{"reasons are counted", load{
+			node("a", cordoned): 0, node("b", taint("x", corev1.TaintEffectNoSchedule)): 0, node("c"): 0, node("d"): 0,
 		}, pod("p", selects("disk", "ssd")),
 			"0/4 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, 2 node(s) didn't match Pod's node affinity/selector."},
-		{"every shortage counts", cluster{node("a"): 3, node("b"): 0}, pod("p", asks("2")), "0/2 nodes are available: 1 Too many pods, 2 Insufficient cpu."},
+		{"every shortage counts", load{node("a"): 3, node("b"): 0}, pod("p", asks("2")), "0/2 nodes are available: 1 Too many pods, 2 Insufficient cpu."},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			nodes := map[string]*nodeInfo{}
+			all := cluster{nodes: map[string]*nodeInfo{}}
 			for n, pods := range row.nodes {
 				info := newNodeInfo()
 				info.node = n
@@ -115,13 +115,13 @@ func TestPick(t *testing.T) {
 					}
 					info.add(p)
 				}
-				nodes[n.Name] = info
+				all.nodes[n.Name] = info
 			}
 			got := ""
-			if n, why := pick(row.pod, nodes); n != nil {
+			if n, why := pick(row.pod, all); n != nil {
 				got = n.Name
 			} else {
-				got = explain(nodes, why)
+				got = explain(all, why)
 			}
 			if got != row.want {
 				t.Errorf("got %q, want %q", got, row.want)
@@ -132,7 +132,7 @@ func TestPick(t *testing.T) {
 
 // TestBurst places Pods faster than any of them shows up on its node.
 func TestBurst(t *testing.T) {
-	s := newState()
+	s := newState(nil)
 	for _, name := range []string{"a", "b", "c"} {
 		s.sawNode(nil, node(name))
 	}
@@ -174,7 +174,7 @@ func TestBurst(t *testing.T) {
 
 // TestPodsBeforeTheirNode: informers fill in any order.
 func TestPodsBeforeTheirNode(t *testing.T) {
-	s := newState()
+	s := newState(nil)
 	for i := range 3 {
 		s.sawPod(pod(fmt.Sprint("p", i), func(p *corev1.Pod) { p.Spec.NodeName = "a" }), false)
 	}

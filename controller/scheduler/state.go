@@ -1,10 +1,12 @@
 package scheduler
 
 import (
+	"maps"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"orrery.example.org/controller/loop"
@@ -18,14 +20,16 @@ import (
 // One lock covers a decision and the events that may change it, so that no Pod is
 // parked after the event that should have woken it.
 type state struct {
-	mu     sync.Mutex
-	nodes  map[string]*nodeInfo
+	mu sync.Mutex
+	cluster
 	placed map[types.UID]string // node of each Pod, assumed or seen
-	parked map[loop.Name]bool   // Pods that fitted nowhere
+	parked map[loop.Name]bool   // Pods that fitted nowhere; true: another Pod beside it may help
 }
 
-func newState() *state {
-	return &state{nodes: map[string]*nodeInfo{}, placed: map[types.UID]string{}, parked: map[loop.Name]bool{}}
+func newState(namespaces func(string) labels.Set) *state {
+	return &state{
+		cluster: cluster{map[string]*nodeInfo{}, namespaces}, placed: map[types.UID]string{}, parked: map[loop.Name]bool{},
+	}
 }
 
 // schedule picks a node and assumes the Pod there. If there is none, the Pod is parked
@@ -36,10 +40,10 @@ func (s *state) schedule(pod *corev1.Pod) (node, message string) {
 	if node := s.placed[pod.UID]; node != "" {
 		return "", "" // bound already; the cache does not show it yet
 	}
-	target, why := pick(pod, s.nodes)
+	target, why := pick(pod, s.cluster)
 	if target == nil {
-		s.parked[loop.NameOf(pod)] = true
-		return "", explain(s.nodes, why)
+		s.parked[loop.NameOf(pod)] = isChoosy(pod) || len(pod.Spec.TopologySpreadConstraints) > 0
+		return "", explain(s.cluster, why)
 	}
 	s.put(pod, target.Name)
 	return target.Name, ""
@@ -64,9 +68,37 @@ func (s *state) sawPod(pod *corev1.Pod, gone bool) []loop.Name {
 		return s.take(pod)
 	case pod.Spec.NodeName != "":
 		delete(s.parked, loop.NameOf(pod))
-		s.put(pod, pod.Spec.NodeName)
+		return s.sawPlaced(pod)
 	}
 	return nil
+}
+
+// sawPlaced takes note of a Pod that has a node. One that is new there, or has other
+// labels now, may be what others wait for.
+func (s *state) sawPlaced(pod *corev1.Pod) []loop.Name {
+	var before *corev1.Pod
+	if n := s.nodes[pod.Spec.NodeName]; n != nil {
+		before = n.pods[pod.UID]
+	}
+	s.put(pod, pod.Spec.NodeName)
+	if before != nil && before.Spec.NodeName != "" && maps.Equal(before.Labels, pod.Labels) {
+		return nil
+	}
+	var names []loop.Name
+	for name, choosy := range s.parked {
+		if choosy {
+			names = append(names, name)
+			delete(s.parked, name)
+		}
+	}
+	return names
+}
+
+// sawNamespace takes note that a namespace has other labels now.
+func (s *state) sawNamespace() []loop.Name {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unpark()
 }
 
 // sawNode takes note of a node and returns the Pods to try again.
