@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -80,7 +82,7 @@ func (w *World) Check(t *testing.T, f Flow) {
 			t.Errorf("%v: answered by %q, error %v, want %v", f, name, err, f.Want)
 			return
 		}
-		if own := source == w.addressOf(f.From); f.Want.Source == kept && !own || f.Want.Source == masqueraded && own {
+		if own := source == w.sourceOf(f); f.Want.Source == kept && !own || f.Want.Source == masqueraded && own {
 			t.Errorf("%v: %s sees the source %s, want %v", f, name, source, f.Want)
 			return
 		}
@@ -89,6 +91,16 @@ func (w *World) Check(t *testing.T, f Flow) {
 		}
 	}
 	t.Errorf("%v: only %v answered, want all of %v", f, seen, f.Want)
+}
+
+// CheckAll tries flows at the same time.
+func (w *World) CheckAll(t *testing.T, flows []Flow) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, f := range flows {
+		wg.Go(func() { w.Check(t, f) })
+	}
+	wg.Wait()
 }
 
 // Connect makes one connection and tells which Pod answered and what source it saw.
@@ -129,14 +141,16 @@ func (w *World) Dial(from, network, to string) (net.Conn, error) {
 	return w.places[from].Dial(ctx, network, to)
 }
 
-func (w *World) addressOf(place string) string {
-	switch place {
-	case "node":
-		return NodeIP
-	case "outside":
-		return OutsideIP
+// sourceOf is the address that a flow's sender uses.
+func (w *World) sourceOf(f Flow) string {
+	own, found := Addrs[f.From]
+	if !found {
+		own = map[string]string{"node": NodeIP, "outside": OutsideIP}[f.From]
 	}
-	return Addrs[place]
+	if netip.MustParseAddrPort(f.To).Addr().Is6() {
+		return Six(netip.MustParseAddr(own)).String()
+	}
+	return own
 }
 
 func (f Flow) String() string {

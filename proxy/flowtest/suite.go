@@ -16,6 +16,7 @@ import (
 func Suite(t *testing.T, planes ...Plane) {
 	for _, p := range planes {
 		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel() // most of the time goes by in waiting for silence
 			p.Have(t)
 			for _, test := range suite {
 				t.Run(test.name, func(t *testing.T) { test.run(t, p) })
@@ -41,6 +42,7 @@ var suite = []struct {
 	{"P45 changes equal full", testChangesEqualFull},
 	{"P46 small transactions", testSmallTransactions},
 	{"P5 takes over", testTakesOver},
+	{"P38 IPv6 flows", testIPv6Flows},
 	{"P38 IPv6 rules", testIPv6Rules},
 }
 
@@ -51,10 +53,22 @@ func testFlows(t *testing.T, p Plane) {
 	for _, s := range Scenarios {
 		t.Run(s.Name, func(t *testing.T) {
 			a.Sync(t, s.Plans())
-			for _, f := range p.flows(s) {
-				w.Check(t, f)
-			}
+			w.CheckAll(t, p.flows(s))
 			a.Holds(t, s.Plans())
+		})
+	}
+}
+
+// Every scenario once more, in the other family.
+func testIPv6Flows(t *testing.T, p Plane) {
+	w := NewWorld(t)
+	a := p.Start(t, w.Node, Knobs{Family: plan.IPv6})
+	for _, s := range Scenarios {
+		t.Run(s.Name, func(t *testing.T) {
+			plans := SixPlans(s.Plans())
+			a.Sync(t, plans)
+			w.CheckAll(t, sixes(p.flows(s)))
+			a.Holds(t, plans)
 		})
 	}
 }
@@ -69,9 +83,7 @@ func testFlowsByChange(t *testing.T, p Plane) {
 		t.Run(s.Name, func(t *testing.T) {
 			a.Move(t, last, s.Plans())
 			last = s.Plans()
-			for _, f := range p.flows(s) {
-				w.Check(t, f)
-			}
+			w.CheckAll(t, p.flows(s))
 			a.Holds(t, last)
 		})
 	}

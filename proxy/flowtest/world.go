@@ -9,6 +9,7 @@ package flowtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -75,6 +76,10 @@ func NewWorld(t testing.TB) *World {
 	w := &World{places: map[string]*host.Host{}}
 	for _, name := range []string{"wire", "node", "node2", "outside", "a", "b", "c"} {
 		w.places[name] = NewPlace(t, name)
+		// Addresses of IPv6 are good at once, and nobody tells anybody a short cut.
+		for _, key := range []string{"accept_dad", "accept_ra", "accept_redirects"} {
+			w.sysctl(t, name, "net/ipv6/conf/default/"+key, "0")
+		}
 	}
 	w.Node = w.places["node"]
 	w.bridge(t, "wire", "wire0", "", map[string]string{
@@ -92,6 +97,8 @@ func NewWorld(t testing.TB) *World {
 	}
 	for _, router := range []string{"node", "node2"} {
 		w.sysctl(t, router, "net/ipv4/ip_forward", "1")
+		w.sysctl(t, router, "net/ipv6/conf/all/forwarding", "1")
+		w.sysctl(t, router, "net/ipv6/icmp/ratelimit", "0")
 		// A node that sends a packet back out of the interface it came from tells its sender
 		// of the short cut, and what it may tell a sender in a second is limited, so that
 		// refusals would be lost.
@@ -115,8 +122,10 @@ func (w *World) settle(t testing.TB) {
 	for name, addr := range Addrs {
 		for _, from := range []string{"outside", "a", "b"} {
 			for from != name {
-				_, _, err := w.Connect(Flow{From: from, To: fmt.Sprintf("%s:%d", addr, Port)})
-				if err == nil {
+				direct := Flow{From: from, To: fmt.Sprintf("%s:%d", addr, Port)}
+				_, _, err := w.Connect(direct)
+				_, _, err6 := w.Connect(direct.six())
+				if err = errors.Join(err, err6); err == nil {
 					break
 				}
 				if time.Now().After(deadline) {
@@ -171,16 +180,23 @@ func (w *World) route(t testing.TB, from string, routes []string) {
 	t.Helper()
 	links(t, w.places[from], func(l *netlink.Handle) error {
 		for i := 0; i < len(routes); i += 2 {
-			_, dst, err := net.ParseCIDR(routes[i])
-			if err != nil {
-				return err
-			}
-			if err := l.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(routes[i+1])}); err != nil {
-				return fmt.Errorf("route to %s: %w", dst, err)
+			dst, gw := netip.MustParsePrefix(routes[i]), netip.MustParseAddr(routes[i+1])
+			for _, r := range []*netlink.Route{routeTo(dst, gw), routeTo(SixPrefix(dst), Six(gw))} {
+				if err := l.RouteAdd(r); err != nil {
+					return fmt.Errorf("route to %s: %w", r.Dst, err)
+				}
 			}
 		}
 		return nil
 	})
+}
+
+func routeTo(dst netip.Prefix, gw netip.Addr) *netlink.Route {
+	return &netlink.Route{Dst: ipNet(dst), Gw: gw.AsSlice()}
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 func (w *World) sysctl(t testing.TB, at, name, value string) {
@@ -199,7 +215,7 @@ func (w *World) answer(t testing.TB, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pc, err := h.ListenPacket(ctx, "udp4", fmt.Sprintf(":%d", Port), false)
+	pc, err := h.ListenPacket(ctx, "udp", fmt.Sprintf(":%d", Port), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,11 +273,12 @@ func address(l *netlink.Handle, name, addr string) error {
 	if err != nil {
 		return err
 	}
-	parsed, err := netlink.ParseAddr(addr)
-	if err != nil {
-		return err
+	for _, p := range []netip.Prefix{netip.MustParsePrefix(addr), SixPrefix(netip.MustParsePrefix(addr))} {
+		if err := l.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p)}); err != nil {
+			return err
+		}
 	}
-	return l.AddrAdd(link, parsed)
+	return nil
 }
 
 // Place is one of the world's network namespaces.

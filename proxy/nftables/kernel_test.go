@@ -17,6 +17,10 @@ import (
 var plane = Plane{
 	Name: "nftables", Program: "nft", Cleanup: CleanupAll,
 	New: func(h *host.Host, k Knobs) Backend {
+		serviceCIDR := netip.MustParsePrefix("10.96.0.0/12")
+		if k.Family == plan.IPv6 {
+			serviceCIDR = SixPrefix(serviceCIDR)
+		}
 		return New(Config{Host: h, Log: slog.New(slog.DiscardHandler), Settings: Settings{
 			Family: k.Family, MasqueradeAll: k.MasqueradeAll, MasqueradeBit: 14, ServiceCIDR: serviceCIDR}})
 	},
@@ -26,8 +30,6 @@ var plane = Plane{
 	Expect:  NFTables,
 	Ping:    Unreachable,
 }
-
-var serviceCIDR = netip.MustParsePrefix("10.96.0.0/12")
 
 // listing is what nft lists, in an order of its own.
 func listing(t testing.TB, h *host.Host) []string {
