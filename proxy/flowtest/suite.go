@@ -42,6 +42,7 @@ var suite = []struct {
 	{"P45 changes equal full", testChangesEqualFull},
 	{"P46 small transactions", testSmallTransactions},
 	{"P5 takes over", testTakesOver},
+	{"P37 SCTP", testSCTP},
 	{"P38 IPv6 flows", testIPv6Flows},
 	{"P38 IPv6 rules", testIPv6Rules},
 }

@@ -22,7 +22,7 @@ const root = "../.."
 // Where tests with real kernels and those by the evaluator are. The scenarios are both's.
 const (
 	scenarios = "proxy/flowtest/scenarios.go"
-	inKernels = "proxy/flowtest/ proxy/mode_test.go proxy/proxy_test.go proxy/faults_test.go"
+	inKernels = "proxy/flowtest/ proxy/mode_test.go proxy/proxy_test.go proxy/faults_test.go proxy/iptables/forward_test.go"
 	evaluator = "proxy/packet/ proxy/trace/"
 )
 
