@@ -20,6 +20,7 @@ type Flow struct {
 	To   string // address:port
 	UDP  bool
 	Want Outcome
+	IPVS *Outcome // where ipvs differs
 }
 
 // Outcome is what becomes of a connection.

@@ -40,6 +40,11 @@ type Plane struct {
 	Expect func(Flow) Outcome
 	// Ping is what a ping of a ClusterIP gets.
 	Ping Ping
+	// LongMemory: session affinity lasts while the client has connections, also ended ones
+	// that the kernel still keeps.
+	LongMemory bool
+	// Needs skips a test, or fails it, where the kernel lacks what the plane needs.
+	Needs func(testing.TB)
 	// ElsewhereToo: NodePorts answer on all addresses of the node, 127.0.0.1 included.
 	ElsewhereToo bool
 }
@@ -128,6 +133,9 @@ func (p Plane) expect(f Flow) Outcome {
 func (p Plane) Have(t testing.TB) {
 	t.Helper()
 	Namespaces(t)
+	if p.Needs != nil {
+		p.Needs(t)
+	}
 	if _, err := host.LookPath(p.Program); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal(err)

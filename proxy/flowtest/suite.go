@@ -55,7 +55,9 @@ func testFlows(t *testing.T, p Plane) {
 		t.Run(s.Name, func(t *testing.T) {
 			a.Sync(t, s.Plans())
 			w.CheckAll(t, p.flows(s))
-			a.Holds(t, s.Plans())
+			if !testing.Short() {
+				a.Holds(t, s.Plans())
+			}
 		})
 	}
 }
@@ -69,7 +71,9 @@ func testIPv6Flows(t *testing.T, p Plane) {
 			plans := SixPlans(s.Plans())
 			a.Sync(t, plans)
 			w.CheckAll(t, sixes(p.flows(s)))
-			a.Holds(t, plans)
+			if !testing.Short() {
+				a.Holds(t, plans)
+			}
 		})
 	}
 }
@@ -85,7 +89,9 @@ func testFlowsByChange(t *testing.T, p Plane) {
 			a.Move(t, last, s.Plans())
 			last = s.Plans()
 			w.CheckAll(t, p.flows(s))
-			a.Holds(t, last)
+			if !testing.Short() {
+				a.Holds(t, last)
+			}
 		})
 	}
 }
@@ -145,6 +151,9 @@ func testAffinity(t *testing.T, p Plane) {
 	a.Move(t, with(others, Affinity(600)), with(others))
 	if got := answers(60); len(got) != 2 {
 		t.Errorf("without affinity %q answers, want both of %s", got, others)
+	}
+	if p.LongMemory {
+		return
 	}
 	a.Move(t, with(others), with(others, Affinity(1)))
 	for seen := answers(1); len(seen) == 1; { // each time the kernel has forgotten the client
@@ -263,3 +272,6 @@ func (h Held) Alive(t *testing.T, when string) {
 		}
 	}
 }
+
+// End closes the server's end.
+func (h Held) End() { h.server.Close() }

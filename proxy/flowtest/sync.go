@@ -14,9 +14,9 @@ import (
 	"orrery.example.org/proxy/plan"
 )
 
-// randomService is any Service, with any endpoints, of a name out of ten. Some claim
+// RandomService is any Service, with any endpoints, of a name out of ten. Some claim
 // what belongs to others.
-func randomService(r *rand.Rand) *plan.Service {
+func RandomService(r *rand.Rand) *plan.Service {
 	n := r.IntN(10)
 	var tweaks []Tweak
 	maybe := func(t ...Tweak) {
@@ -46,7 +46,10 @@ func randomService(r *rand.Rand) *plan.Service {
 // After any sequence of changes the kernel holds what a full sync from nothing would
 // have put there.
 func testChangesEqualFull(t *testing.T, p Plane) {
-	const rounds, compared = 60, 20
+	rounds, compared := 60, 20
+	if testing.Short() {
+		rounds, compared = 12, 6
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	a := p.Start(t, NewPlace(t, "changed"), Knobs{})
 	current := Snapshot()
@@ -57,7 +60,7 @@ func testChangesEqualFull(t *testing.T, p Plane) {
 			next.Services[name] = svc
 		}
 		for range 1 + r.IntN(3) {
-			svc := randomService(r)
+			svc := RandomService(r)
 			if next.Services[svc.Name] = svc; r.IntN(4) == 0 {
 				delete(next.Services, svc.Name)
 			}

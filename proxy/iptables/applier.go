@@ -88,14 +88,26 @@ func (a *Applier) Start(ctx context.Context) error {
 func (a *Applier) Full(ctx context.Context, s plan.Snapshot) (plan.Report, error) {
 	a.settings.Local, a.settings.NodePortIPs = s.Local, s.NodePortIPs
 	a.settings.Terse = s.Endpoints() > largeCluster
+	return a.fill(ctx, a.settings.Base(), s.All())
+}
+
+// Hold makes the kernel hold exactly these chains and jumps, of all that kube-proxy has
+// names for: the mode ipvs needs some around its virtual servers.
+func (a *Applier) Hold(ctx context.Context, base Base) (plan.Report, error) {
+	return a.fill(ctx, base, noServices)
+}
+
+func noServices(func(*plan.Service) bool) {}
+
+func (a *Applier) fill(ctx context.Context, base Base, services iter.Seq[*plan.Service]) (plan.Report, error) {
 	for {
-		have, err := a.read(ctx)
+		have, err := a.read(ctx, base)
 		if err != nil {
 			return plan.Report{}, err
 		}
-		base, total := a.settings.Base(), map[string]int{}
+		total := map[string]int{}
 		base.count(total)
-		report, err := a.apply(ctx, have, func(d *differ) error { return d.full(base, a.rulesOf(s.All(), total)) })
+		report, err := a.apply(ctx, have, func(d *differ) error { return d.full(base, a.rulesOf(services, total)) })
 		if a.smaller(err) {
 			continue
 		}
@@ -167,8 +179,8 @@ func (a *Applier) smaller(err error) bool {
 	return true
 }
 
-func (a *Applier) read(ctx context.Context) (*State, error) {
-	have, w := readSave(a.settings.Base())
+func (a *Applier) read(ctx context.Context, base Base) (*State, error) {
+	have, w := readSave(base)
 	if err := a.programs.save(ctx, w); err != nil {
 		return nil, fmt.Errorf("read the kernel's rules: %w", err)
 	}
@@ -195,7 +207,16 @@ func (a *Applier) Intact(context.Context) (bool, error) {
 // Check compares the kernel with a snapshot and returns what would have to be written to
 // make it right: nothing, if it is.
 func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) {
-	have, err := a.read(ctx)
+	return a.compare(ctx, a.settings.Base(), s.All())
+}
+
+// CheckHold is Check for what Hold has made.
+func (a *Applier) CheckHold(ctx context.Context, base Base) ([]string, error) {
+	return a.compare(ctx, base, noServices)
+}
+
+func (a *Applier) compare(ctx context.Context, base Base, services iter.Seq[*plan.Service]) ([]string, error) {
+	have, err := a.read(ctx, base)
 	if err != nil {
 		return nil, err
 	}
@@ -204,16 +225,16 @@ func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) 
 		lines = append(lines, "*"+string(o.table)+" "+o.text)
 		return nil
 	})
-	return lines, d.full(a.settings.Base(), a.rulesOf(s.All(), map[string]int{}))
+	return lines, d.full(base, a.rulesOf(services, map[string]int{}))
 }
 
 // Cleanup removes every chain and rule of kube-proxy's from the network namespace,
 // whoever put them there. Where there is nothing, nothing happens.
 func (a *Applier) Cleanup(ctx context.Context) error {
 	for {
-		have, err := a.read(ctx)
+		have, err := a.read(ctx, a.settings.Base())
 		if err == nil {
-			_, err = a.apply(ctx, have, func(d *differ) error { return d.full(Base{}, func(func(ServiceRules) bool) {}) })
+			_, err = a.apply(ctx, have, func(d *differ) error { return d.full(Base{}, a.rulesOf(noServices, nil)) })
 		}
 		if a.smaller(err) {
 			continue

@@ -12,38 +12,47 @@ var (
 
 // Base is the part of the rules that does not depend on any Service.
 func (s *Settings) Base() Base {
-	mark := fmt.Sprintf("%#08x", s.mark())
-	masquerade := Target{Name: targetMasquerade}
-	if s.RandomFully {
-		masquerade.Option = "--random-fully"
-	}
 	b := Base{Chains: []Chain{
 		{Place{Mangle, chainCanary}, nil},
 		{Place{Nat, chainCanary}, nil},
 		{Place{Filter, chainCanary}, nil},
 		{Place{Filter, chainServices}, nil},
 		{Place{Filter, chainExternalServices}, nil},
-		{Place{Filter, chainForward}, s.forwardRules()},
+		{Place{Filter, chainForward}, s.ForwardRules()},
 		{Place{Filter, chainNodePorts}, nil},
 		{Place{Filter, chainProxyFirewall}, nil},
 		{Place{Filter, chainFirewall}, s.firewallRules()},
-		{Place{Nat, chainMarkMasq}, []Rule{{nil, Target{targetMark, "--or-mark", mark}}}},
+		{Place{Nat, chainMarkMasq}, s.MarkRules()},
 		{Place{Nat, chainNodePorts}, nil},
 		{Place{Nat, chainServices}, nil},
-		{Place{Nat, chainPostrouting}, []Rule{
-			{[]Match{not(marked(s.mark()))}, jump(targetReturn)},
-			// The mark goes, lest the packet is masqueraded again should it come by again.
-			{nil, Target{targetMark, "--xor-mark", mark}},
-			{[]Match{comment("kubernetes service traffic requiring SNAT")}, masquerade},
-		}},
+		{Place{Nat, chainPostrouting}, s.MasqueradeRules()},
 	}}
 	b.Last = s.nodePortJumps()
 	b.Jumps = jumps()
 	return b
 }
 
-// forwardRules let Service traffic pass where the policy of FORWARD is to drop (P34).
-func (s *Settings) forwardRules() []Rule {
+// MarkRules are those of KUBE-MARK-MASQ, which ask for masquerading.
+func (s *Settings) MarkRules() []Rule {
+	return []Rule{{nil, Target{targetMark, "--or-mark", fmt.Sprintf("%#08x", s.mark())}}}
+}
+
+// MasqueradeRules are those of KUBE-POSTROUTING, which masquerade what is marked (P23).
+func (s *Settings) MasqueradeRules() []Rule {
+	masquerade := Target{Name: targetMasquerade}
+	if s.RandomFully {
+		masquerade.Option = "--random-fully"
+	}
+	return []Rule{
+		{[]Match{not(marked(s.mark()))}, jump(targetReturn)},
+		// The mark goes, lest the packet is masqueraded again should it come by again.
+		{nil, Target{targetMark, "--xor-mark", fmt.Sprintf("%#08x", s.mark())}},
+		{[]Match{comment("kubernetes service traffic requiring SNAT")}, masquerade},
+	}
+}
+
+// ForwardRules let Service traffic pass where the policy of FORWARD is to drop (P34).
+func (s *Settings) ForwardRules() []Rule {
 	var rules []Rule
 	if !s.TCPLiberal {
 		// A packet that conntrack does not understand would be forwarded without NAT, and

@@ -43,11 +43,14 @@ func isOwnChain(name string) bool {
 	return false
 }
 
-// isSharedChain tells whether a chain is one of those that all Services share.
+// isSharedChain tells whether a chain is one of those that all Services share, in this
+// mode or in the mode ipvs: with it the chains go by the same names and need another
+// content, so that either mode finds what the other one has left as its own, to be mended.
 func isSharedChain(name string) bool {
 	switch name {
 	case chainServices, chainExternalServices, chainNodePorts, chainPostrouting, chainMarkMasq,
-		chainForward, chainProxyFirewall, chainFirewall, chainCanary:
+		chainForward, chainProxyFirewall, chainFirewall, chainCanary,
+		"KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-SOURCE-RANGES-FIREWALL", "KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER":
 		return true
 	}
 	return false

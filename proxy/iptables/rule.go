@@ -39,9 +39,9 @@ type Match struct {
 	Kind   Kind
 	Not    bool
 	Prefix netip.Prefix // Source, Destination
-	Bare   bool         // Prefix is an address, spelled without its length
+	Bare   bool         // Prefix is an address, spelled without its length; Proto without its extension
 	Number uint32       // DestPort, Mark; Recent: the seconds to look back, 0 to set; Statistic: 1/Number
-	Text   string       // Comment, Proto, SrcType, DstType, CtState, Recent's list, InInterface
+	Text   string       // Comment, Proto, SrcType, DstType, CtState, Recent's list, InInterface, Set
 }
 
 // Kind is a kind of Match.
@@ -49,18 +49,21 @@ type Kind uint8
 
 // The kinds of Match.
 const (
-	Comment     Kind = iota + 1
-	Proto            // tcp, udp, sctp
-	Source           // the source is in Prefix
-	Destination      // the destination is in Prefix
-	InInterface      // it came in by this interface; a trailing + is a wildcard
-	DestPort         // the destination port
-	SrcType          // the source is of this type: LOCAL
-	DstType          // the destination is of this type: LOCAL
-	CtState          // the conntrack state is one of these
-	Mark             // these bits are set in the mark
-	Statistic        // by chance, with probability 1/Number
-	Recent           // the source was, or is now, put in this list
+	Comment       Kind = iota + 1
+	Proto              // tcp, udp, sctp
+	Source             // the source is in Prefix
+	Destination        // the destination is in Prefix
+	InInterface        // it came in by this interface; a trailing + is a wildcard
+	DestPort           // the destination port
+	SrcType            // the source is of this type: LOCAL
+	DstType            // the destination is of this type: LOCAL
+	CtState            // the conntrack state is one of these
+	Mark               // these bits are set in the mark
+	Statistic          // by chance, with probability 1/Number
+	Recent             // the source was, or is now, put in this list
+	Set                // these parts of the packet are in an ipset: "KUBE-CLUSTER-IP dst,dst"
+	PhysdevIn          // it came in by a port of a bridge
+	VirtualServer      // it belongs to a connection of ipvs to Prefix, with Text the protocol's number and Number the port
 )
 
 // Target is what a rule does: jump to a chain, or a built-in action with its option.
@@ -124,7 +127,10 @@ func (m Match) appendRestore(b []byte) []byte {
 	case Comment:
 		return appendQuoted(append(b, " -m comment --comment "...), m.Text)
 	case Proto:
-		return append(append(append(append(b, " -m "...), m.Text...), " -p "...), m.Text...)
+		if !m.Bare {
+			b = append(append(b, " -m "...), m.Text...)
+		}
+		return append(append(b, " -p "...), m.Text...)
 	case Source:
 		return m.appendAddr(b, "-s", m.Bare)
 	case Destination:
@@ -195,8 +201,15 @@ func (m Match) appendSave(b []byte, family plan.Family) []byte {
 		return b
 	case Comment:
 		// Every comment of ours holds a slash or a space, so iptables-save quotes it.
-		return append(append(append(b, ` -m comment --comment "`...), m.Text...), '"')
+		text := m.Text
+		if strings.Contains(text, "'") {
+			text = strings.ReplaceAll(text, "'", `\'`)
+		}
+		return append(append(append(b, ` -m comment --comment "`...), text...), '"')
 	case Proto:
+		if m.Bare {
+			return b
+		}
 		return appendOption(b, "-m", m.Text)
 	case Mark:
 		text := fmt.Sprintf("%#x/%#x", m.Number, m.Number)
@@ -227,6 +240,12 @@ func (m Match) appendExtension(b []byte) []byte {
 		return appendOption(m.appendNot(append(b, " -m addrtype"...)), "--dst-type", m.Text)
 	case CtState:
 		return appendOption(m.appendNot(append(b, " -m conntrack"...)), "--ctstate", m.Text)
+	case Set:
+		return appendOption(m.appendNot(append(b, " -m set"...)), "--match-set", m.Text)
+	case PhysdevIn:
+		return append(m.appendNot(append(b, " -m physdev"...)), " --physdev-is-in"...)
+	case VirtualServer:
+		return fmt.Appendf(b, " -m ipvs --vproto %s --vaddr %s --vport %d", m.Text, m.Prefix.Addr(), m.Number)
 	}
 	panic(fmt.Sprintf("iptables: match of unknown kind %d", m.Kind))
 }
@@ -264,7 +283,7 @@ func appendOption(b []byte, option, value string) []byte {
 	return b
 }
 
-// appendQuoted quotes a comment that holds a space. It never holds quotes or
+// appendQuoted quotes a comment that holds a space. It never holds double quotes or
 // backslashes: names of Services and their ports are DNS labels.
 func appendQuoted(b []byte, text string) []byte {
 	if !strings.Contains(text, " ") {

@@ -24,18 +24,20 @@ func (s *Settings) Text(services iter.Seq[*plan.Service]) string {
 	for _, l := range base.Last {
 		placed[l.Place] = append(placed[l.Place], l.Rule)
 	}
+	var chains []Chain
+	for _, c := range base.Chains {
+		if c.Chain != chainCanary {
+			chains = append(chains, Chain{c.Place, slices.Concat(c.Rules, placed[c.Place])})
+		}
+	}
+	return Text(append(chains, own...))
+}
+
+// Text is the restore input that makes some chains.
+func Text(chains []Chain) string {
 	var b []byte
 	for _, table := range []Table{Filter, Nat} {
-		var chains []Chain
-		for _, c := range base.Chains {
-			if c.Table == table && c.Chain != chainCanary {
-				chains = append(chains, Chain{c.Place, slices.Concat(c.Rules, placed[c.Place])})
-			}
-		}
-		if table == Nat {
-			chains = append(chains, own...)
-		}
-		b = appendTable(b, table, chains)
+		b = appendTable(b, table, slices.DeleteFunc(slices.Clone(chains), func(c Chain) bool { return c.Table != table }))
 	}
 	return string(b)
 }
