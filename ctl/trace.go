@@ -59,7 +59,7 @@ node/NAME:PORT or ADDRESS:PORT. NAMESPACE/NAME works in place of NAME.`,
 	cmd.Flags().BoolVar(&all, "all", false, "tell the rules that did not match, too")
 	cmd.Flags().StringVar(&question.Protocol, "protocol", "", "tcp, udp or sctp (default: that of the Service's port, else tcp)")
 	cmd.Flags().StringVar(&question.At, "at", "", "the node whose rules a packet from outside meets (default: the one it is sent to, or the first that the load balancer may choose)")
-	cmd.Flags().StringVar(&question.Settings.Mode, "proxy-mode", "", "iptables or nftables (default: that of the node)")
+	cmd.Flags().StringVar(&question.Settings.Mode, "proxy-mode", "", "iptables, nftables or ipvs (default: that of the node)")
 	clusterCIDR := cmd.Flags().String("cluster-cidr", defaults.ClusterCIDR, "the network of the Pods")
 	serviceCIDR := cmd.Flags().String("service-cidr", defaults.ServiceCIDR, "the network of the Services")
 	cmd.RunE = own(func(cmd *cobra.Command, args []string) (err error) {

@@ -30,7 +30,7 @@ const stopTimeout = 20 * time.Second
 type Config struct {
 	Nodes     int    `mapstructure:"nodes" usage:"number of nodes"`
 	APIPort   int    `mapstructure:"api-port" usage:"port of the API on 127.0.0.1; another one is chosen where the default is taken"`
-	ProxyMode string `mapstructure:"proxy-mode" usage:"how the service proxies program the kernel: iptables or nftables"`
+	ProxyMode string `mapstructure:"proxy-mode" usage:"how the service proxies program the kernel: iptables, nftables or ipvs"`
 	// NoFsync trades the safety of etcd's data for speed: for labs that are thrown away.
 	NoFsync bool `mapstructure:"unsafe-no-fsync" usage:"do not wait for the disk; a power cut may lose the cluster's data"`
 

@@ -2,7 +2,7 @@
 // keeps the kernel of its node's network namespace forwarding to the right endpoints.
 //
 // What must be true is decided in proxy/plan, which is pure; how a kernel is told so is
-// the business of a backend (proxy/iptables, proxy/nftables). This package is the shell around them: the
+// the business of a backend (proxy/iptables, proxy/nftables, proxy/ipvs). This package is the shell around them: the
 // informers, the loop that coalesces events into syncs, the repair of what others did to
 // the rules, health and metrics.
 //
@@ -27,13 +27,14 @@ import (
 	"k8s.io/client-go/rest"
 
 	"orrery.example.org/host"
+	"orrery.example.org/proxy/ipvs"
 	"orrery.example.org/proxy/plan"
 )
 
 // Config is what a Proxy needs to know.
 type Config struct {
 	NodeName   string   `mapstructure:"node-name"`
-	Mode       string   `mapstructure:"mode"`        // "iptables", "nftables"
+	Mode       string   `mapstructure:"mode"`        // "iptables", "nftables", "ipvs"
 	IPFamilies []string `mapstructure:"ip-families"` // "IPv4", "IPv6"
 
 	// DetectLocalMode is how Pods of this node are told from other clients: ClusterCIDR,
@@ -49,6 +50,13 @@ type Config struct {
 	NodePortAddresses  []string `mapstructure:"nodeport-addresses"` // CIDRs or "primary"; none: all addresses, or "primary" with nftables
 	LocalhostNodePorts bool     `mapstructure:"localhost-nodeports"`
 	IPTablesVariant    string   `mapstructure:"iptables-variant"` // "nft", "legacy"; "": what the machine is set to
+
+	IPVSScheduler     string        `mapstructure:"ipvs-scheduler"`      // rr, lc, sh, …; "": rr
+	IPVSStrictARP     bool          `mapstructure:"ipvs-strict-arp"`     // the addresses of Services are not answered for by ARP
+	IPVSExcludeCIDRs  []string      `mapstructure:"ipvs-exclude-cidrs"`  // virtual servers of others, which stay
+	IPVSTCPTimeout    time.Duration `mapstructure:"ipvs-tcp-timeout"`    // for connections that are idle; 0: the kernel's
+	IPVSTCPFinTimeout time.Duration `mapstructure:"ipvs-tcpfin-timeout"` // for those that have got a FIN
+	IPVSUDPTimeout    time.Duration `mapstructure:"ipvs-udp-timeout"`
 
 	MinSyncPeriod  time.Duration `mapstructure:"min-sync-period"`  // the least time between two syncs
 	SyncPeriod     time.Duration `mapstructure:"sync-period"`      // how often the kernel's rules are checked
@@ -103,6 +111,15 @@ func (c *Config) validate() error {
 	}
 	if !slices.Contains([]string{"", "nft", "legacy"}, c.IPTablesVariant) {
 		bad("iptables-variant %q is unknown; there are: nft, legacy", c.IPTablesVariant)
+	}
+	if c.IPVSScheduler != "" && !slices.Contains(ipvs.Schedulers, c.IPVSScheduler) {
+		bad("ipvs-scheduler %q is unknown; there are: %s", c.IPVSScheduler, strings.Join(ipvs.Schedulers, ", "))
+	}
+	if _, err := prefixes(c.IPVSExcludeCIDRs); err != nil {
+		bad("ipvs-exclude-cidrs: %w", err)
+	}
+	if min(c.IPVSTCPTimeout, c.IPVSTCPFinTimeout, c.IPVSUDPTimeout) < 0 {
+		bad("ipvs-tcp-timeout, ipvs-tcpfin-timeout and ipvs-udp-timeout must not be negative")
 	}
 	if c.MasqueradeBit < 0 || c.MasqueradeBit > 31 {
 		bad("masquerade-bit %d is not within 0 and 31", c.MasqueradeBit)
@@ -176,14 +193,19 @@ func firstOf(family plan.Family, list string) (netip.Prefix, error) {
 
 // nodePortPrefixes parses NodePortAddresses; "primary" is left to the node's own IP.
 func (c *Config) nodePortPrefixes() ([]netip.Prefix, error) {
+	all, err := prefixes(slices.DeleteFunc(slices.Clone(c.NodePortAddresses), func(text string) bool { return text == "primary" }))
+	if err != nil {
+		return nil, fmt.Errorf("nodeport-addresses: %w", err)
+	}
+	return all, nil
+}
+
+func prefixes(texts []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
-	for _, text := range c.NodePortAddresses {
-		if text == "primary" {
-			continue
-		}
+	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("nodeport-addresses: %w", err)
+			return nil, err
 		}
 		all = append(all, p.Masked())
 	}

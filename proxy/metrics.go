@@ -37,8 +37,10 @@ func newMetrics() *metrics {
 	m.lastSync = m.gauge("sync_proxy_rules_last_timestamp_seconds", "When the last sync succeeded", family...)
 	m.lastQueued = m.gauge("sync_proxy_rules_last_queued_timestamp_seconds", "When a sync was last asked for", family...)
 	// A metric shows up with its first value, so each mode shows its own only.
+	restore := m.counter("sync_proxy_rules_iptables_restore_failures_total", "Failed calls of iptables-restore, and all that stands for them", family...)
 	m.failures = map[string]*prometheus.CounterVec{
-		ModeIPTables: m.counter("sync_proxy_rules_iptables_restore_failures_total", "Failed calls of iptables-restore", family...),
+		ModeIPTables: restore,
+		ModeIPVS:     restore,
 		ModeNFTables: m.counter("sync_proxy_rules_nftables_sync_failures_total", "Failed syncs", family...),
 	}
 	m.partialFailures = m.counter("sync_proxy_rules_iptables_partial_restore_failures_total", "Failed syncs of some Services", family...)

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,12 +15,22 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	. "orrery.example.org/proxy/flowtest"
+	"orrery.example.org/proxy/ipvs"
 )
 
 // traces are what each mode leaves in a kernel, and how to see it.
 var traces = map[string]struct{ command, pattern string }{
-	ModeIPTables: {"iptables-save", "KUBE-"},
+	ModeIPTables: {"iptables-save", "KUBE-EXTERNAL-SERVICES"},
 	ModeNFTables: {"nft list tables", "kube-proxy"},
+	ModeIPVS:     {"iptables-save", "KUBE-IPVS"},
+}
+
+// available are the modes that this kernel can be in. The virtual machine of
+// scripts/test-ipvs has to know them all.
+func available() []string {
+	return slices.DeleteFunc(Modes(), func(mode string) bool {
+		return mode == ModeIPVS && ipvs.Supported(nil) != nil && os.Getenv("ORRERY_IPVS") != "required"
+	})
 }
 
 // onlyRulesOf fails the test where another mode has left something, or this one nothing.
@@ -85,7 +97,11 @@ func TestP40SwitchRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := "a"
-	for _, mode := range []string{ModeNFTables, ModeIPTables, ModeNFTables, ModeNFTables, ModeIPTables} {
+	order := []string{ModeNFTables, ModeIPTables, ModeNFTables, ModeNFTables, ModeIPTables}
+	if slices.Contains(available(), ModeIPVS) {
+		order = []string{ModeIPVS, ModeNFTables, ModeIPVS, ModeIPTables}
+	}
+	for _, mode := range order {
 		stop := connectAllTheTime(t, w, Flow{From: "b", To: "10.96.0.41:80"}, Flow{From: "outside", To: NodeIP + ":30080"}, Flow{From: "node", To: "10.96.0.41:80"})
 		if err := r.SetMode(t.Context(), mode); err != nil {
 			t.Fatal(err)
@@ -95,6 +111,7 @@ func TestP40SwitchRunning(t *testing.T) {
 		if _, body := get(t, w.Node, "http://127.0.0.1:10249/proxyMode"); body != mode {
 			t.Errorf("/proxyMode says %s, want %s", body, mode)
 		}
+		conns = append(conns, w.Hold(t, ln, "b", "10.96.0.42:80")) // and made in every mode
 		for _, c := range conns {
 			c.Alive(t, "in mode "+mode)
 		}

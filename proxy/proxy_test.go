@@ -63,6 +63,7 @@ func run(t *testing.T, h *host.Host, client kubernetes.Interface, tweaks ...func
 	select {
 	case <-p.Ready():
 	case err := <-done:
+		stopped = true
 		t.Fatalf("Run: %v", err)
 	case <-time.After(soon):
 		t.Fatal("not ready")
@@ -237,7 +238,7 @@ func TestMissingIptables(t *testing.T) {
 // Stale UDP flows go when endpoints do (P36): a client that keeps its socket must not
 // talk to a Pod that is gone, nor into the void because it began too early.
 func TestP36StaleUDP(t *testing.T) {
-	for _, mode := range Modes() {
+	for _, mode := range available() {
 		t.Run(mode, func(t *testing.T) { staleUDP(t, mode) })
 	}
 }

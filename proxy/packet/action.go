@@ -3,6 +3,7 @@ package packet
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ type ipRule struct {
 	rule  iptables.Rule
 	chain string
 	port  plan.PortName
+	ipvs  *IPVS // whose sets it looks into
 }
 
 // Try holds a packet against the conditions one by one. What chance lets by, the next
@@ -45,7 +47,7 @@ func (r *ipRule) Try(p *Packet, node *Node) ([]Branch, error) {
 		case m.Kind == iptables.Recent && m.Number == 0:
 			after = after.remember(Memory{List: m.Text, Source: after.Source})
 		default:
-			met, err := holds(m, after, node)
+			met, err := r.holds(m, after, node)
 			if err != nil {
 				return nil, err
 			}
@@ -78,7 +80,9 @@ func (r *ipRule) act(p *Packet) (Branch, error) {
 		b.After, err = setMark(p, t)
 	case "MASQUERADE":
 		b.Do, b.After = Accept, p.masqueraded()
-		if p.Causes == 0 {
+		if r.has(iptables.Set) {
+			b.After = b.After.because(Hairpin)
+		} else if p.Causes == 0 {
 			b.After = b.After.because(MarkedBefore)
 		}
 	case "DNAT":
@@ -116,7 +120,9 @@ func (r *ipRule) cause() Causes {
 		return FromNode
 	case strings.HasPrefix(r.chain, "KUBE-EXT-"):
 		return FromOutside
-	case r.has(iptables.Source), r.has(iptables.InInterface):
+	case r.ipvs != nil && !r.names("CLUSTER-IP"), r.ipvs != nil && r.chain != "KUBE-SERVICES":
+		return FromOutside
+	case r.has(iptables.Source), r.has(iptables.InInterface), r.names("src,dst"):
 		return OffCluster
 	}
 	return MasqueradeAll
@@ -129,6 +135,19 @@ func (r *ipRule) has(kind iptables.Kind) bool {
 		}
 	}
 	return false
+}
+
+// holds is the same for sets, which only their own rules know.
+func (r *ipRule) holds(m iptables.Match, p *Packet, node *Node) (bool, error) {
+	if m.Kind == iptables.Set && r.ipvs != nil {
+		return r.ipvs.holds(m.Text, p) != m.Not, nil
+	}
+	return holds(m, p, node)
+}
+
+// names tells whether a condition on a set mentions a text.
+func (r *ipRule) names(text string) bool {
+	return slices.ContainsFunc(r.rule.Match, func(m iptables.Match) bool { return m.Kind == iptables.Set && strings.Contains(m.Text, text) })
 }
 
 // Why lists the conditions that held, or sets the one that did not against the packet.
@@ -151,8 +170,15 @@ func (r *ipRule) Why(p *Packet, _ *Node, failed int) string {
 	return "it is " + strings.Join(facts, ", ")
 }
 
-// Service is the port that the rule was made for.
-func (r *ipRule) Service(*Packet) plan.PortName { return r.port }
+// Service is the port that the rule was made for; of a rule that looks into a set, that
+// of the virtual server that the packet is for.
+func (r *ipRule) Service(p *Packet) plan.PortName {
+	if r.ipvs != nil && r.has(iptables.Set) {
+		_, server, _ := r.ipvs.server(p)
+		return server.Port
+	}
+	return r.port
+}
 
 // String is the rule as kube-proxy writes it.
 func (r *ipRule) String() string { return r.rule.String() }

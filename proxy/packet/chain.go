@@ -19,6 +19,7 @@ type history struct {
 	hook    Hook
 	settled [2]bool // conntrack has decided about the destination, about the source
 	fate    Fate    // 0 while it is open
+	resent  bool    // IPVS has sent it, and will not look at it again
 	position
 }
 
@@ -85,6 +86,8 @@ func (w *walker) take(h history, b Branch, base *Chain) (history, error) {
 		h.position, h.fate = position{}, Dropped
 	case Reject:
 		h.position, h.fate = position{}, Rejected
+	case Resend:
+		h.position, h.resent = position{}, true
 	}
 	return h, nil
 }

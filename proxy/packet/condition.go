@@ -1,9 +1,12 @@
 package packet
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,6 +69,11 @@ func holds(m iptables.Match, p *Packet, node *Node) (bool, error) {
 	case iptables.Recent:
 		client, seen := p.recall(m.Text)
 		met = seen && client.Age <= time.Duration(m.Number)*time.Second
+	case iptables.PhysdevIn:
+		met = slices.Contains(node.Bridges, p.In)
+	case iptables.VirtualServer:
+		met = p.Flow.IPVS && p.asked() == netip.AddrPortFrom(m.Prefix.Addr(), uint16(m.Number)) &&
+			m.Text == strconv.Itoa(int(protocolNumbers[p.Protocol]))
 	default:
 		return false, fmt.Errorf("condition of unknown kind %d", m.Kind)
 	}
@@ -75,7 +83,7 @@ func holds(m iptables.Match, p *Packet, node *Node) (bool, error) {
 // is tells whether a state that a rule asks for applies. DNAT is not where a flow is in
 // its life but what happened to it, and is true beside one of the others.
 func (f Flow) is(state string) bool {
-	return f.State.String() == state || state == "DNAT" && f.Endpoint.IsValid()
+	return f.State.String() == state || state == "DNAT" && f.Endpoint.IsValid() && !f.IPVS
 }
 
 // wanted says in words what a condition asks for.
@@ -104,6 +112,12 @@ func wanted(m iptables.Match) string {
 		text = fmt.Sprintf("chosen by chance, 1 of %d", m.Number)
 	case iptables.Recent:
 		text = fmt.Sprintf("from a client seen in %s within %d s", m.Text, m.Number)
+	case iptables.Set:
+		text = "in the ipset " + strings.Replace(m.Text, " ", " by ", 1)
+	case iptables.PhysdevIn:
+		text = "by a port of a bridge"
+	case iptables.VirtualServer:
+		text = fmt.Sprintf("of a connection to the virtual server %s", netip.AddrPortFrom(m.Prefix.Addr(), uint16(m.Number)))
 	}
 	if m.Not {
 		return "not " + text
@@ -140,6 +154,12 @@ func actual(m iptables.Match, p *Packet) string {
 		return fmt.Sprintf("marked %#x", p.Mark)
 	case iptables.Statistic:
 		return "one of the others"
+	case iptables.Set:
+		return fmt.Sprintf("%s %s -> %s", p.Protocol, p.Source, p.Destination)
+	case iptables.PhysdevIn:
+		return "by " + cmp.Or(p.In, "the node itself")
+	case iptables.VirtualServer:
+		return "of another connection"
 	}
 	return "from " + p.Source.String() + ", which was not"
 }

@@ -18,15 +18,20 @@ type IPTables struct {
 // NewIPTables lays out the rules that the iptables backend makes of a plan.
 func NewIPTables(settings iptables.Settings, services iter.Seq[*plan.Service]) *IPTables {
 	t := &IPTables{chains: map[iptables.Place]*Chain{}}
-	base := settings.Base()
+	var dispatch []owned
+	for svc := range services {
+		dispatch = append(dispatch, t.service(&settings, svc)...)
+	}
+	t.lay(settings.Base(), dispatch)
+	return t
+}
+
+// lay adds what does not belong to one Service alone, and the rules of Services in it.
+// Those and jumps are inserted at the head one after the other, so that the last one
+// comes first.
+func (t *IPTables) lay(base iptables.Base, inserted []owned) {
 	for _, c := range base.Chains {
 		t.add(plan.PortName{}, c.Place, c.Rules...)
-	}
-	// Dispatch rules and jumps are inserted at the head one after the other, so that the
-	// last one comes first.
-	var inserted []owned
-	for svc := range services {
-		inserted = append(inserted, t.service(&settings, svc)...)
 	}
 	for _, p := range base.Jumps {
 		inserted = append(inserted, owned{Placed: p})
@@ -37,7 +42,6 @@ func NewIPTables(settings iptables.Settings, services iter.Seq[*plan.Service]) *
 	for _, p := range base.Last {
 		t.add(plan.PortName{}, p.Place, p.Rule)
 	}
-	return t
 }
 
 // owned is a rule in a shared chain, and the port of the Service that it is there for.

@@ -16,6 +16,7 @@ import (
 	"orrery.example.org/host"
 	"orrery.example.org/proxy/flowtest"
 	"orrery.example.org/proxy/iptables"
+	"orrery.example.org/proxy/ipvs"
 	"orrery.example.org/proxy/nftables"
 	"orrery.example.org/proxy/plan"
 )
@@ -31,6 +32,7 @@ const patience = 8
 type backend struct {
 	name  string
 	start func(*testing.T, *host.Host) func(*testing.T, plan.Snapshot, knobs) Rules
+	needs func(*host.Host) error
 }
 
 // knobs are the settings that chance turns.
@@ -43,13 +45,19 @@ func backends(t *testing.T, f func(t *testing.T, b backend)) {
 	t.Helper()
 	flowtest.Namespaces(t)
 	for program, b := range map[string]backend{
-		"iptables-nft":    {"iptables on nft", withIPTables("nft")},
-		"iptables-legacy": {"iptables on legacy", withIPTables("legacy")},
-		"nft":             {"nftables", withNFTables},
+		"iptables-nft":    {"iptables on nft", withIPTables("nft"), nil},
+		"iptables-legacy": {"iptables on legacy", withIPTables("legacy"), nil},
+		"iptables":        {"ipvs", withIPVS, ipvs.Supported}, // in the virtual machine of scripts/test-ipvs
+		"nft":             {"nftables", withNFTables, nil},
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			if _, err := host.LookPath(program); err != nil {
 				t.Skip(err)
+			}
+			if b.needs != nil {
+				if err := b.needs(nil); err != nil {
+					t.Skip(err)
+				}
 			}
 			f(t, b)
 		})
@@ -90,6 +98,22 @@ func withNFTables(_ *testing.T, h *host.Host) func(*testing.T, plan.Snapshot, kn
 			t.Fatal(err)
 		}
 		return nftablesOf(t, s, func(settings *nftables.Settings) { settings.MasqueradeAll = k.masqueradeAll })
+	}
+}
+
+func withIPVS(t *testing.T, h *host.Host) func(*testing.T, plan.Snapshot, knobs) Rules {
+	return func(t *testing.T, s plan.Snapshot, k knobs) Rules {
+		t.Helper()
+		a := ipvs.New(ipvs.Config{Host: h, Log: slog.New(slog.DiscardHandler),
+			Settings: ipvs.Settings{Family: plan.IPv4, MasqueradeBit: 14, MasqueradeAll: k.masqueradeAll}})
+		defer a.Close()
+		if err := a.Start(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Full(context.Background(), s); err != nil {
+			t.Fatal(err)
+		}
+		return ipvsOf(s, func(settings *ipvs.Settings) { settings.MasqueradeAll = k.masqueradeAll })
 	}
 }
 

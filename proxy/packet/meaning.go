@@ -32,6 +32,21 @@ var meanings = map[[2]string]string{
 	{"KUBE-SVL-", "KUBE-SEP-"}: "an endpoint of PORT on this node",
 	{"KUBE-SEP-", "DNAT"}:      "ENDPOINT of PORT becomes the destination",
 
+	// With ipvs.
+	{"KUBE-SERVICES", "RETURN"}:                            "what the node sends to itself by a loopback address is no Service's",
+	{"KUBE-SERVICES", "KUBE-LOAD-BALANCER"}:                "a load balancer's address of a Service",
+	{"KUBE-SERVICES", "KUBE-NODE-PORT"}:                    "an address of this node: perhaps a NodePort",
+	{"KUBE-SERVICES", "ACCEPT"}:                            "an address of a Service: IPVS will have it, rules of others will not",
+	{"KUBE-LOAD-BALANCER", "RETURN"}:                       "externalTrafficPolicy Local: the source stays",
+	{"KUBE-NODE-PORT", "RETURN"}:                           "a NodePort whose externalTrafficPolicy is Local: the source stays",
+	{"KUBE-NODE-PORT", "ACCEPT"}:                           "a healthCheckNodePort: let in",
+	{"KUBE-PROXY-FIREWALL", "KUBE-SOURCE-RANGES-FIREWALL"}: "a load balancer's address with loadBalancerSourceRanges",
+	{"KUBE-SOURCE-RANGES-FIREWALL", "RETURN"}:              "the client is in loadBalancerSourceRanges",
+	{"KUBE-SOURCE-RANGES-FIREWALL", "DROP"}:                "the client is in none of loadBalancerSourceRanges: silence",
+	{"KUBE-IPVS-FILTER", "RETURN"}:                         "an address and port of a Service: let in, for IPVS",
+	{"KUBE-IPVS-FILTER", "REJECT"}:                         "an address of a Service, but none of its ports: the node's own processes are not to answer there",
+	{"KUBE-IPVS-OUT-FILTER", "DROP"}:                       "a process of the node, which loadBalancerSourceRanges do not let in: silence",
+
 	{"KUBE-MARK-MASQ", "MARK"}:          "ask for masquerading",
 	{"KUBE-POSTROUTING", "RETURN"}:      "nobody asked for masquerading",
 	{"KUBE-POSTROUTING", "MARK"}:        "take the mark off, lest the packet is masqueraded twice",
@@ -50,6 +65,9 @@ var questions = map[string]string{
 	"KUBE-NODEPORTS":         "is it a load balancer's health check?",
 	"KUBE-PROXY-FIREWALL":    "is it for a load balancer address that does not admit it?",
 	"KUBE-FIREWALL":          "is it from outside for a loopback address?",
+	"KUBE-NODE-PORT":         "is it a load balancer's health check?",
+	"KUBE-IPVS-FILTER":       "is it for an address of a Service?",
+	"KUBE-IPVS-OUT-FILTER":   "is it the node's own, for a load balancer address that does not admit it?",
 }
 
 // Meaning is what the rule is for.
@@ -75,6 +93,8 @@ func (r *ipRule) Meaning(*Packet) string {
 // short tells the rules of one kind apart that chain and target alone do not.
 func (r *ipRule) short() string {
 	switch chain := prefix(r.chain); {
+	case chain == "KUBE-POSTROUTING" && r.has(iptables.Set):
+		return "an endpoint of this node that is its own client must see another source (hairpin)"
 	case chain == "KUBE-EXT-" && r.has(iptables.SrcType):
 		return "a process of the node may use all endpoints of PORT, whatever externalTrafficPolicy says"
 	case chain == "KUBE-EXT-" && (r.has(iptables.Source) || r.has(iptables.InInterface)):

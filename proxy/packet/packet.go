@@ -56,6 +56,7 @@ type Flow struct {
 	State       State
 	Asked       netip.AddrPort // where the client sent it, if DNAT sends it elsewhere
 	Endpoint    netip.AddrPort // where DNAT sends the flow; invalid if nowhere else
+	IPVS        bool           // not DNAT but IPVS does
 	Masqueraded bool           // its source is rewritten where it leaves
 }
 

@@ -83,6 +83,7 @@ const (
 	Accept                 // past the rest of this base chain; other base chains still come
 	Drop                   // nowhere, in silence
 	Reject                 // nowhere, and the sender is told
+	Resend                 // out of the node from OUTPUT on, as if the node itself had sent it
 )
 
 // Share is a fraction.
@@ -99,6 +100,9 @@ type Node struct {
 	Addrs []netip.Addr // its own; the loopback addresses need no mention
 	// RouteLocalnet is the sysctl that lets packets for 127.0.0.0/8 cross interfaces.
 	RouteLocalnet bool
+	// Bridges are those of its interfaces that are bridges, whose packets br_netfilter
+	// shows to iptables as coming from a port.
+	Bridges []string
 }
 
 // Local tells whether an address is one of the node's own (addrtype LOCAL).

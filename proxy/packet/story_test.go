@@ -14,6 +14,8 @@ import (
 func TestEveryRuleHasAMeaning(t *testing.T) {
 	for _, s := range flowtest.Scenarios {
 		chains := slices.Collect(maps.Values(rulesOf(s.Plans()).chains))
+		v := ipvsOf(s.Plans())
+		chains = slices.AppendSeq(append(chains, v.servers), maps.Values(v.chains))
 		for _, chain := range append(chains, slices.Collect(maps.Values(nftablesOf(t, s.Plans()).chains))...) {
 			for _, rule := range chain.Rules {
 				if rule.Meaning(nil) == "" {
@@ -37,5 +39,7 @@ func TestText(t *testing.T) {
 	tell(func(s plan.Snapshot) Rules { return rulesOf(s) })
 	b.WriteString("# nftables\n\n")
 	tell(func(s plan.Snapshot) Rules { return nftablesOf(t, s) })
+	b.WriteString("# ipvs\n\n")
+	tell(func(s plan.Snapshot) Rules { return ipvsOf(s) })
 	flowtest.Golden(t, "story", b.String())
 }

@@ -3,12 +3,17 @@ package packet
 import (
 	"fmt"
 	"math/big"
+	"net/netip"
+	"slices"
 )
 
 // Walk takes a packet through the rules of a node, to every end that it may meet.
 func Walk(rules Rules, node Node, p Packet) (Result, error) {
 	if err := p.check(); err != nil {
 		return Result{}, err
+	}
+	if more, ok := rules.(interface{ Own() []netip.Addr }); ok {
+		node.Addrs = slices.Concat(node.Addrs, more.Own())
 	}
 	w := &walker{rules: rules, node: &node}
 	hook := Prerouting
@@ -36,7 +41,16 @@ func (w *walker) enter(h history, hook Hook) error {
 			if err != nil {
 				return err
 			}
-			after = append(after, some...)
+			for _, s := range some {
+				if s.resent && !h.resent {
+					s.note("IPVS sends it from OUTPUT on, as if it were the node's own")
+					if err := w.enter(s, Output); err != nil {
+						return err
+					}
+					continue
+				}
+				after = append(after, s)
+			}
 		}
 		open = after
 	}
@@ -50,7 +64,7 @@ func (w *walker) enter(h history, hook Hook) error {
 
 // base takes a history through one base chain, if it has to go there.
 func (w *walker) base(h history, base *Chain) ([]history, error) {
-	if h.fate != 0 {
+	if h.fate != 0 || h.resent && base.Table == tableIPVS {
 		return []history{h}, nil
 	}
 	if base.NAT {
@@ -96,7 +110,7 @@ func (h *history) translate() {
 	switch {
 	case flow.State != Established:
 		return // conntrack knows no flow that it belongs to
-	case side(h.hook) == destination && flow.Endpoint.IsValid() && h.packet.Destination != flow.Endpoint:
+	case side(h.hook) == destination && flow.Endpoint.IsValid() && !flow.IPVS && h.packet.Destination != flow.Endpoint:
 		h.note(fmt.Sprintf("conntrack sends the packet to %s, as the first of its flow", flow.Endpoint))
 		h.packet = h.packet.to(flow.Endpoint)
 	case h.hook == Postrouting && flow.Masqueraded:

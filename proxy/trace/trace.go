@@ -22,6 +22,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"orrery.example.org/proxy/iptables"
+	"orrery.example.org/proxy/ipvs"
 	"orrery.example.org/proxy/nftables"
 	"orrery.example.org/proxy/packet"
 	"orrery.example.org/proxy/plan"
@@ -52,7 +53,8 @@ type Question struct {
 
 // Settings are the service proxy's, as far as they matter.
 type Settings struct {
-	Mode          string // iptables or nftables
+	Mode          string // iptables, nftables or ipvs
+	Scheduler     string // of ipvs; "": rr
 	ClusterCIDR   netip.Prefix
 	ServiceCIDR   netip.Prefix
 	MasqueradeAll bool
@@ -118,9 +120,15 @@ func Run(c Cluster, q Question) (Trace, error) {
 		t.near = r.near(to.Addr)
 	}
 	place := packet.Node{Addrs: addressesOf(node), RouteLocalnet: q.Settings.Mode == ModeIPTables}
+	if q.Settings.PodInterface != "" {
+		place.Bridges = []string{q.Settings.PodInterface}
+	}
 	rules, err := q.Settings.rules(family, snapshot, place)
 	if err != nil {
 		return t, err
+	}
+	if v, ok := rules.(*packet.IPVS); ok && p.In == "" && slices.Contains(v.Own(), p.Destination.Addr()) {
+		p.Source = p.Destination.Addr() // what one sends to oneself has one address
 	}
 	t.Result, err = packet.Walk(rules, place, p)
 	return t, err
@@ -130,6 +138,7 @@ func Run(c Cluster, q Question) (Trace, error) {
 const (
 	ModeIPTables = "iptables"
 	ModeNFTables = "nftables"
+	ModeIPVS     = "ipvs"
 )
 
 // rules are what the node's proxy makes of a plan.
@@ -144,8 +153,12 @@ func (s *Settings) rules(family plan.Family, snapshot plan.Snapshot, place packe
 		return packet.NewNFTables(nftables.Settings{
 			Family: family, MasqueradeAll: s.MasqueradeAll, MasqueradeBit: s.MasqueradeBit, ServiceCIDR: s.ServiceCIDR,
 		}, snapshot, place)
+	case ModeIPVS:
+		return packet.NewIPVS(ipvs.Settings{
+			Family: family, Scheduler: s.Scheduler, MasqueradeAll: s.MasqueradeAll, MasqueradeBit: s.MasqueradeBit,
+		}, snapshot, place), nil
 	}
-	return nil, fmt.Errorf("the proxy mode %q cannot be traced; %s and %s can", s.Mode, ModeIPTables, ModeNFTables)
+	return nil, fmt.Errorf("the proxy mode %q cannot be traced; %s, %s and %s can", s.Mode, ModeIPTables, ModeNFTables, ModeIPVS)
 }
 
 // snapshot is the plan of the node's proxy.

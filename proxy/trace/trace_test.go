@@ -95,7 +95,7 @@ func TestAnswers(t *testing.T) {
 		{"pod/client", "service/two:dns", "udp 10.244.0.9 -> 10.96.0.43:53"},
 		{"pod/client", "10.96.0.43:54", "10.96.0.43 is the ClusterIP of default/two, whose ports are 53/udp, 9153/tcp."},
 	} {
-		for _, mode := range []string{ModeIPTables, ModeNFTables} {
+		for _, mode := range []string{ModeIPTables, ModeNFTables, ModeIPVS} {
 			answer, err := Run(aCluster(), ask(row.from, row.to, mode))
 			if err != nil {
 				t.Errorf("%s -> %s: %v", row.from, row.to, err)
@@ -113,6 +113,7 @@ func TestP16WrongPort(t *testing.T) {
 	for mode, want := range map[string]string{
 		ModeIPTables: "on to 10.96.0.41:81, untouched: no machine has this address, and no answer comes",
 		ModeNFTables: "refused: the sender gets an error at once",
+		ModeIPVS:     "refused: the sender gets an error at once",
 	} {
 		answer, err := Run(aCluster(), ask("pod/client", "service/web:81", mode))
 		if err != nil {

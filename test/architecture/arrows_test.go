@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"node":            {"api", "host", "pki"},
 	"proxy":           {"api", "host", "pki"},
 	"proxy/plan":      {},
-	"proxy/trace":     {"proxy/plan", "proxy/packet", "proxy/iptables", "proxy/nftables"},
+	"proxy/trace":     {"proxy/plan", "proxy/packet", "proxy/iptables", "proxy/nftables", "proxy/ipvs"},
 	"dns":             {"api", "host", "pki"},
 	"lb":              {"api", "host", "pki"},
 	"lb/plan":         {},
