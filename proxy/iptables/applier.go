@@ -86,8 +86,7 @@ func (a *Applier) Start(ctx context.Context) error {
 // first and writes the difference, so it is also the repair of whatever others did, and
 // costs established Services nothing.
 func (a *Applier) Full(ctx context.Context, s plan.Snapshot) (plan.Report, error) {
-	a.settings.Local, a.settings.NodePortIPs = s.Local, s.NodePortIPs
-	a.settings.Terse = s.Endpoints() > largeCluster
+	a.follow(s)
 	return a.fill(ctx, a.settings.Base(), s.All())
 }
 
@@ -117,6 +116,12 @@ func (a *Applier) fill(ctx context.Context, base Base, services iter.Seq[*plan.S
 		report.Total = maps.Clone(a.total)
 		return report, err
 	}
+}
+
+// follow takes over what all rules depend on.
+func (a *Applier) follow(s plan.Snapshot) {
+	a.settings.Local, a.settings.NodePortIPs = s.Local, s.NodePortIPs
+	a.settings.Terse = s.Endpoints() > largeCluster
 }
 
 // rulesOf yields the rules of Services one after the other, and counts them.
@@ -207,6 +212,7 @@ func (a *Applier) Intact(context.Context) (bool, error) {
 // Check compares the kernel with a snapshot and returns what would have to be written to
 // make it right: nothing, if it is.
 func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) {
+	a.follow(s)
 	return a.compare(ctx, a.settings.Base(), s.All())
 }
 
