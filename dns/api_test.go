@@ -19,13 +19,13 @@ import (
 
 // apiServer is our API server on an address that stays the same over restarts.
 type apiServer struct {
-	t       *testing.T
+	t       testing.TB
 	ca      *pki.CA
 	dir     string
 	address string
 }
 
-func newAPIServer(t *testing.T) *apiServer {
+func newAPIServer(t testing.TB) *apiServer {
 	t.Helper()
 	ca, err := pki.NewCA("kubernetes")
 	if err != nil {

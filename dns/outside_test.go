@@ -1,12 +1,19 @@
 package dns
 
 import (
+	"errors"
 	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"orrery.example.org/dns/forward"
 )
 
 // upstream runs a resolver that knows the world outside, and closes with the test.
@@ -168,5 +175,72 @@ func TestSlowUpstream(t *testing.T) {
 	}
 	if reply := ask(t, "udp", address, "svc1.testns.svc.cluster.local.", dns.TypeA); len(reply.Answer) != 1 {
 		t.Errorf("a name inside: %v", reply)
+	}
+}
+
+// TestUpstreamIsItself: a server that is its own upstream, by whatever way, finds out and
+// says at once that it cannot know.
+func TestUpstreamIsItself(t *testing.T) {
+	relay, err := net.ListenPacket("udp", "127.0.0.1:0") // as systemd-resolved would be, on the way back to us
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close()
+	cfg := testConfig(world()...)
+	cfg.Upstreams = []string{relay.LocalAddr().String()}
+	s, address := start(t, cfg)
+	var queries sync.WaitGroup
+	defer queries.Wait()
+	go func() {
+		for {
+			buf := make([]byte, maxQuery)
+			n, client, err := relay.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			queries.Go(func() {
+				m := new(dns.Msg)
+				if m.Unpack(buf[:n]) == nil {
+					if reply, _, err := (&dns.Client{Timeout: patience}).Exchange(m, address); err == nil {
+						wire, _ := reply.Pack()
+						_, _ = relay.WriteTo(wire, client)
+					}
+				}
+			})
+		}
+	}()
+	m := new(dns.Msg).SetQuestion("example.com.", dns.TypeA)
+	m.SetEdns0(1232, false)
+	eventually(t, "the loop is seen", func() bool {
+		_, err := s.settings.Load().forwarder.Exchange(t.Context(), "udp", m)
+		return errors.Is(err, forward.ErrNone)
+	})
+	reply := exchange(t, "udp", address, m)
+	if code, _ := explanation(reply); reply.Rcode != dns.RcodeServerFailure || code != dns.ExtendedErrorCodeNetworkError {
+		t.Errorf("a name outside: %v", reply)
+	}
+	if reply := ask(t, "udp", address, "svc1.testns.svc.cluster.local.", dns.TypeA); len(reply.Answer) != 1 {
+		t.Errorf("a name inside: %v", reply)
+	}
+}
+
+// TestResolvConf: the upstreams are those of the machine, without those that could be us.
+func TestResolvConf(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(file, []byte("nameserver 127.0.0.53\nnameserver 192.0.2.53\nsearch example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig(world()...)
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.upstreams([]string{file, "192.0.2.54"})
+	if want := []string{"192.0.2.53:53", "192.0.2.54:53"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	s.locals = []netip.Addr{netip.MustParseAddr("192.0.2.53")}
+	if got, err := s.upstreams([]string{file}); err != nil || len(got) != 0 {
+		t.Errorf("%v, %v", got, err)
 	}
 }

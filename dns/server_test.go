@@ -34,7 +34,7 @@ func testConfig(objects ...runtime.Object) Config {
 }
 
 // run starts a server, which ends with the test, and waits for its sockets only.
-func run(t *testing.T, cfg Config) (s *Server, address string) {
+func run(t testing.TB, cfg Config) (s *Server, address string) {
 	t.Helper()
 	s, err := New(cfg)
 	if err != nil {
@@ -73,7 +73,7 @@ func start(t *testing.T, cfg Config) (s *Server, address string) {
 	return s, address
 }
 
-func await(t *testing.T, c <-chan struct{}) {
+func await(t testing.TB, c <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-c:
