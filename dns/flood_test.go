@@ -15,7 +15,7 @@ import (
 // TestFloods: whatever arrives, and however much of it, names are answered afterwards and
 // the memory it took is bounded.
 func TestFloods(t *testing.T) {
-	const n = 20_000
+	const n = 12_000
 	random := rand.New(rand.NewPCG(1, 2))
 	garbage := func(int) []byte {
 		wire := make([]byte, random.IntN(600))
@@ -43,7 +43,7 @@ func TestFloods(t *testing.T) {
 	cfg.Upstreams = []string{upstream(t)}
 	_, address := start(t, cfg)
 	// Each socket may keep 2 MB of replies to clients of IPv4, the cache 4 MB, and as much
-	// again is under way. Unbounded, the 80,000 names would take 30 MB.
+	// again is under way. Unbounded, the 48,000 names would take 19 MB.
 	limit := uint64(8<<20 + runtime.GOMAXPROCS(0)*2<<20)
 	before := heap()
 	for _, flood := range []struct {
