@@ -7,15 +7,18 @@
 // nowhere its PodScheduled condition and an event that counts the reasons. Such a Pod
 // is parked until a node changes, a Pod ends, or, if that matters to it, a Pod comes;
 // nothing polls. The decision (desired.go) is a list of filters, then a sum of scores, each
-// in a file of its own.
+// in a file of its own. If it fits nowhere but is more important than others, those that
+// are in its way are deleted, and its place is kept.
 //
-// Left out: preemption, volumes, the scores of images and of balance, the constraints by
-// which upstream spreads the Pods of a Service unasked, several profiles.
+// Left out: volumes, the scores of images and of balance, the constraints by which
+// upstream spreads the Pods of a Service unasked, budgets of those that are preempted,
+// several profiles.
 package scheduler
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -117,12 +120,12 @@ func (c *Controller) sync(ctx context.Context, name loop.Name) error {
 	if err != nil || !waiting(pod) {
 		return err
 	}
-	node, message := c.state.schedule(pod)
+	d := c.state.schedule(pod)
 	switch {
-	case node != "":
-		return c.bind(ctx, pod, node)
-	case message != "":
-		return c.reject(ctx, pod, message)
+	case d.node != "":
+		return c.bind(ctx, pod, d.node)
+	case d.message != "":
+		return errors.Join(c.makeRoom(ctx, pod, d.room), c.reject(ctx, pod, d))
 	}
 	return nil
 }
@@ -145,22 +148,52 @@ func (c *Controller) bind(ctx context.Context, pod *corev1.Pod, node string) err
 }
 
 // reject tells people why the Pod stays pending.
-func (c *Controller) reject(ctx context.Context, pod *corev1.Pod, message string) error {
-	c.events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
-	condition, changed := unschedulable(pod, message, metav1.Now())
-	if !changed {
+func (c *Controller) reject(ctx context.Context, pod *corev1.Pod, d decision) error {
+	c.events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", d.message)
+	condition, changed := unschedulable(pod, d.message, metav1.Now())
+	status := map[string]any{"conditions": []corev1.PodCondition{condition}}
+	if d.room != nil {
+		status["nominatedNodeName"] = d.room.node.node.Name
+	} else if !changed {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": pod.UID},
-		"status":   map[string]any{"conditions": []corev1.PodCondition{condition}},
-	})
+	return c.patchStatus(ctx, pod, status)
+}
+
+// makeRoom has those go that a more important Pod needs the room of.
+func (c *Controller) makeRoom(ctx context.Context, pod *corev1.Pod, room *preemption) error {
+	if room == nil {
+		return nil
+	}
+	var errs []error
+	for _, victim := range room.victims {
+		if victim.DeletionTimestamp != nil {
+			continue // it goes anyway
+		}
+		errs = append(errs, c.patchStatus(ctx, victim, map[string]any{"conditions": []corev1.PodCondition{{
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now(),
+			Reason: corev1.PodReasonPreemptionByScheduler, Message: corev1.DefaultSchedulerName + ": preempting to accommodate a higher priority pod",
+		}}}))
+		err := c.client.CoreV1().Pods(victim.Namespace).Delete(ctx, victim.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(victim.UID))})
+		switch {
+		case err == nil:
+			c.events.Eventf(victim, corev1.EventTypeNormal, "Preempted", "Preempted by pod %v on node %v", pod.UID, room.node.node.Name)
+		case !apierrors.IsNotFound(err) && !apierrors.IsConflict(err):
+			errs = append(errs, fmt.Errorf("preempt Pod %s/%s: %w", victim.Namespace, victim.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// patchStatus changes a Pod's status, if it is still that Pod.
+func (c *Controller) patchStatus(ctx context.Context, pod *corev1.Pod, status map[string]any) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": status})
 	if err != nil {
 		return err
 	}
 	_, err = c.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("set condition of Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("set status of Pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	return nil
 }

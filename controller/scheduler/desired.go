@@ -41,16 +41,11 @@ var scorers = []scorer{{3, taintScore}, {2, nodeAffinityScore}, {2, spreadScore}
 //
 // Kubernetes: breaks ties at random, and in a big cluster does not look at every node.
 func pick(pod *corev1.Pod, all cluster) (node *corev1.Node, why map[string]int) {
-	var tests []func(*nodeInfo) []string
-	for _, f := range filters {
-		if test := f(pod, all); test != nil {
-			tests = append(tests, test)
-		}
-	}
 	var fits []*nodeInfo
 	why = map[string]int{}
+	prepared := tests(pod, all)
 	for _, n := range all.sorted() {
-		reasons := against(n, tests)
+		reasons := against(n, prepared)
 		for _, reason := range reasons {
 			why[reason]++
 		}
@@ -62,6 +57,16 @@ func pick(pod *corev1.Pod, all cluster) (node *corev1.Node, why map[string]int) 
 		return nil, why
 	}
 	return best(pod, fits, all).node, nil
+}
+
+// tests are those of all filters for a Pod.
+func tests(pod *corev1.Pod, all cluster) (prepared []func(*nodeInfo) []string) {
+	for _, f := range filters {
+		if test := f(pod, all); test != nil {
+			prepared = append(prepared, test)
+		}
+	}
+	return prepared
 }
 
 // against is what the first test that fails has against a node.

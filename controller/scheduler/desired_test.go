@@ -140,18 +140,17 @@ func TestBurst(t *testing.T) {
 	var last *corev1.Pod
 	for i := range 9 {
 		last = pod(fmt.Sprint("p", i))
-		n, _ := s.schedule(last)
-		per[n]++
-		if again, message := s.schedule(last); again != "" || message != "" {
-			t.Fatalf("placed twice: %q %q", again, message)
+		per[s.schedule(last).node]++
+		if again := s.schedule(last); again != (decision{}) {
+			t.Fatalf("placed twice: %+v", again)
 		}
 	}
 	if want := map[string]int{"a": 3, "b": 3, "c": 3}; !maps.Equal(per, want) {
 		t.Fatalf("pods per node: %v, want %v", per, want)
 	}
 	waiting := pod("waiting")
-	if n, message := s.schedule(waiting); n != "" || message != "0/3 nodes are available: 3 Too many pods." {
-		t.Fatalf("placed on %q: %q", n, message)
+	if d := s.schedule(waiting); d.node != "" || d.message != "0/3 nodes are available: 3 Too many pods." {
+		t.Fatalf("placed: %+v", d)
 	}
 	wake := func(what string, got []loop.Name, want int) {
 		t.Helper()
@@ -163,7 +162,7 @@ func TestBurst(t *testing.T) {
 	heartbeat.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady}}
 	wake("a heartbeat", s.sawNode(node("a"), heartbeat), 0)
 	wake("a binding that failed", s.forget(last), 1)
-	if n, _ := s.schedule(waiting); n == "" {
+	if s.schedule(waiting).node == "" {
 		t.Error("no room although a binding failed")
 	}
 	s.schedule(last)
@@ -178,17 +177,17 @@ func TestPodsBeforeTheirNode(t *testing.T) {
 	for i := range 3 {
 		s.sawPod(pod(fmt.Sprint("p", i), func(p *corev1.Pod) { p.Spec.NodeName = "a" }), false)
 	}
-	if _, message := s.schedule(pod("x")); message != "no nodes available to schedule pods" {
+	if message := s.schedule(pod("x")).message; message != "no nodes available to schedule pods" {
 		t.Errorf("message %q", message)
 	}
 	if woken := s.sawNode(nil, node("a")); len(woken) != 1 {
 		t.Errorf("a new node wakes %v", woken)
 	}
-	if _, message := s.schedule(pod("x")); message != "0/1 nodes are available: 1 Too many pods." {
+	if message := s.schedule(pod("x")).message; message != "0/1 nodes are available: 1 Too many pods." {
 		t.Errorf("message %q", message)
 	}
 	s.sawNode(node("a"), nil)
-	if _, message := s.schedule(pod("x")); message != "no nodes available to schedule pods" {
+	if message := s.schedule(pod("x")).message; message != "no nodes available to schedule pods" {
 		t.Errorf("message %q", message)
 	}
 }

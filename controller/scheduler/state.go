@@ -24,29 +24,69 @@ type state struct {
 	cluster
 	placed map[types.UID]string // node of each Pod, assumed or seen
 	parked map[loop.Name]bool   // Pods that fitted nowhere; true: another Pod beside it may help
+
+	nominated map[types.UID]nomination
 }
 
 func newState(namespaces func(string) labels.Set) *state {
 	return &state{
 		cluster: cluster{map[string]*nodeInfo{}, namespaces}, placed: map[types.UID]string{}, parked: map[loop.Name]bool{},
+		nominated: map[types.UID]nomination{},
 	}
 }
 
+// decision is what became of a Pod's turn; the zero value: it has a node already.
+type decision struct {
+	node    string      // where it goes
+	message string      // or why it goes nowhere
+	room    *preemption // and who is to go first; nil: nobody
+}
+
 // schedule picks a node and assumes the Pod there. If there is none, the Pod is parked
-// and the message says why.
-func (s *state) schedule(pod *corev1.Pod) (node, message string) {
+// and the message says why; where Pods of lower priority can make room, its place is kept
+// until they have gone.
+func (s *state) schedule(pod *corev1.Pod) decision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if node := s.placed[pod.UID]; node != "" {
-		return "", "" // bound already; the cache does not show it yet
+		return decision{} // bound already; the cache does not show it yet
 	}
+	defer s.keepPlaces(pod)()
 	target, why := pick(pod, s.cluster)
-	if target == nil {
-		s.parked[loop.NameOf(pod)] = isChoosy(pod) || len(pod.Spec.TopologySpreadConstraints) > 0
-		return "", explain(s.cluster, why)
+	if target != nil {
+		delete(s.nominated, pod.UID)
+		s.put(pod, target.Name)
+		return decision{node: target.Name}
 	}
-	s.put(pod, target.Name)
-	return target.Name, ""
+	s.parked[loop.NameOf(pod)] = isChoosy(pod) || len(pod.Spec.TopologySpreadConstraints) > 0
+	d := decision{message: explain(s.cluster, why), room: preempt(pod, s.cluster)}
+	if d.room != nil {
+		s.nominated[pod.UID] = nomination{pod, d.room.node.node.Name}
+	}
+	return d
+}
+
+// nomination is a Pod that waits for room on a node that is being made for it.
+type nomination struct {
+	pod  *corev1.Pod
+	node string
+}
+
+// keepPlaces has the nominated Pods that are as important as this one, or more, take their
+// room while it is decided on this one.
+func (s *state) keepPlaces(pod *corev1.Pod) (undo func()) {
+	var kept []nomination
+	for uid, n := range s.nominated {
+		if info := s.nodes[n.node]; uid != pod.UID && info != nil && priority(n.pod) >= priority(pod) {
+			info.add(n.pod)
+			kept = append(kept, n)
+		}
+	}
+	return func() {
+		for _, n := range kept {
+			s.nodes[n.node].remove(n.pod)
+		}
+	}
 }
 
 // forget takes back an assumption: the Pod could not be bound.
@@ -65,9 +105,14 @@ func (s *state) sawPod(pod *corev1.Pod, gone bool) []loop.Name {
 	}
 	switch {
 	case gone || podstate.IsTerminal(pod):
+		if _, kept := s.nominated[pod.UID]; kept {
+			delete(s.nominated, pod.UID)
+			return s.unpark() // it needs its place no more
+		}
 		return s.take(pod)
 	case pod.Spec.NodeName != "":
 		delete(s.parked, loop.NameOf(pod))
+		delete(s.nominated, pod.UID)
 		return s.sawPlaced(pod)
 	}
 	return nil

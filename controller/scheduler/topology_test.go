@@ -191,16 +191,16 @@ func TestPeersWake(t *testing.T) {
 	s.schedule(pod("near", beside(peers("web", "name"))))
 	s.schedule(pod("greedy", asks("9")))
 	web := pod("web", app("web"))
-	if n, _ := s.schedule(web); n != "a" {
-		t.Fatalf("placed on %q", n)
+	if d := s.schedule(web); d.node != "a" {
+		t.Fatalf("placed: %+v", d)
 	}
 	bound := web.DeepCopy()
 	bound.Spec.NodeName = "a"
 	if woken := s.sawPod(bound, false); len(woken) != 1 || woken[0].Name != "near" {
 		t.Errorf("its peer wakes %v", woken)
 	}
-	if n, message := s.schedule(pod("near", beside(peers("web", "name")))); n != "a" {
-		t.Errorf("not placed: %s", message)
+	if d := s.schedule(pod("near", beside(peers("web", "name")))); d.node != "a" {
+		t.Errorf("not placed: %+v", d)
 	}
 	if woken := s.sawPod(bound, false); len(woken) != 0 {
 		t.Errorf("a Pod that did not change wakes %v", woken)
