@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
 	. "orrery.example.org/proxy/flowtest"
@@ -187,5 +191,32 @@ func TestP48RepairNFTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "repaired after "+damage, func() bool { return reaches(w, "b", "10.96.0.41:80") == "a" })
+	}
+}
+
+// How long a running proxy takes to go over to another mode, by the number of Services
+// with five endpoints each: the new mode's rules from nothing, and the end of the old ones.
+func BenchmarkSetMode(b *testing.B) {
+	Namespaces(b)
+	for _, n := range []int{100, 1000} {
+		var all []runtime.Object
+		for i := range n {
+			svc := Numbered(i)
+			all = append(all, svc, Slice(svc, Port, Endpoints(i, 5)...))
+		}
+		for _, to := range []string{ModeIPTables, ModeNFTables} {
+			b.Run(fmt.Sprintf("%s-%d", to, n), func(b *testing.B) {
+				r := run(b, NewPlace(b, "node"), fake.NewClientset(all...), func(c *Config) { c.Log = slog.New(slog.DiscardHandler) })
+				other := map[string]string{ModeIPTables: ModeNFTables, ModeNFTables: ModeIPTables}[to]
+				for b.Loop() {
+					b.StopTimer()
+					err := r.SetMode(b.Context(), other)
+					b.StartTimer()
+					if err = errors.Join(err, r.SetMode(b.Context(), to)); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }

@@ -33,7 +33,7 @@ type running struct {
 	stop   func() // ends Run and fails the test if it returned an error
 }
 
-func run(t *testing.T, h *host.Host, client kubernetes.Interface, tweaks ...func(*Config)) *running {
+func run(t testing.TB, h *host.Host, client kubernetes.Interface, tweaks ...func(*Config)) *running {
 	t.Helper()
 	cfg := Defaults()
 	cfg.NodeName, cfg.Host = Here, h
@@ -71,7 +71,7 @@ func run(t *testing.T, h *host.Host, client kubernetes.Interface, tweaks ...func
 	return r
 }
 
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(p []byte) (int, error) {
 	l.t.Log(string(bytes.TrimSpace(p)))
