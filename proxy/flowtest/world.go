@@ -1,7 +1,8 @@
 // Package flowtest proves Service data planes with real packets. It builds a small
 // cluster out of network namespaces, has a backend program the kernel of one of its
 // nodes, and compares rows of "from here to there -> this endpoint, refused, dropped;
-// source kept or rewritten" with what connections then meet.
+// source kept or rewritten" with what connections then meet. Suite is all that a data plane
+// has to do; a backend's package calls it with a Plane.
 //
 // It is for tests of this repository only. The idea of such rows is upstream's
 // (pkg/proxy/iptables and nftables, runPacketFlowTests), where a simulation walks them.
