@@ -38,7 +38,6 @@ func TestEachPromiseHasItsTest(t *testing.T) {
 			t.Logf("      %s", f)
 		}
 		switch in := func(folders string) bool { return slices.ContainsFunc(found, within(folders)) }; {
-		case p.by == "ipvs": // in a machine of its own: scripts/test-ipvs
 		case len(found) == 0:
 			t.Errorf("%s has no test: %s", p.number, p.text)
 		case p.by == "packets" && !in(inKernels):
@@ -62,7 +61,7 @@ func within(places string) func(string) bool {
 
 type promise struct{ number, text, by string }
 
-var row = regexp.MustCompile(`(?m)^\| (P\d+) \| (.*) \| (packets|objects|rules|ports|ipvs) \|$`)
+var row = regexp.MustCompile(`(?m)^\| (P\d+) \| (.*) \| (packets|objects|rules|ports) \|$`)
 
 // promises are the rows of the page: P1 to P53, in order.
 func promises(t *testing.T) []promise {
