@@ -17,6 +17,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -45,6 +46,7 @@ type Controller struct {
 	pods     cache.Indexer
 	triggers *backend.Triggers
 	tracker  *tracker
+	hints    *announced
 	events   record.EventRecorder
 }
 
@@ -72,6 +74,7 @@ func New(env loop.Env) (*Controller, error) {
 		pods:     pods.GetIndexer(),
 		triggers: backend.NewTriggers(),
 		tracker:  newTracker(),
+		hints:    &announced{said: map[loop.Name]map[discoveryv1.AddressType]string{}},
 		events:   env.Recorder("endpoint-slice-controller"),
 	}
 	c.Loop = loop.New("endpointslice", env, c.sync)
@@ -99,6 +102,7 @@ func (c *Controller) podChanged(old, cur *corev1.Pod) {
 
 // nodeChanged matters where a node appears or goes away, or moves to another zone.
 func (c *Controller) nodeChanged(old, cur *corev1.Node) {
+	c.sharesChanged(old, cur)
 	if old != nil && cur != nil && old.Labels[corev1.LabelTopologyZone] == cur.Labels[corev1.LabelTopologyZone] {
 		return
 	}
@@ -155,6 +159,7 @@ func (c *Controller) sync(ctx context.Context, name loop.Name) error {
 	if apierrors.IsNotFound(err) {
 		c.triggers.Forget(name)
 		c.tracker.forget(name)
+		c.hints.news(name, nil)
 		return nil
 	}
 	if err != nil || !backend.Accepts(svc) {
@@ -171,10 +176,15 @@ func (c *Controller) sync(ctx context.Context, name loop.Name) error {
 	if c.tracker.stale(name, existing) {
 		return loop.ErrStale
 	}
-	plan := Desired(Snapshot{
-		Service: svc, Pods: pods, Existing: existing,
-		Node: c.node, Trigger: c.triggers.Last(svc, pods),
-	})
+	snapshot := Snapshot{Service: svc, Pods: pods, Existing: existing, Node: c.node, Trigger: c.triggers.Last(svc, pods)}
+	if automatic(svc) {
+		nodes, err := c.nodes.List(labels.Everything())
+		if err != nil {
+			return err
+		}
+		snapshot.Shares = cpuShares(nodes)
+	}
+	plan := Desired(snapshot)
 	if err := c.apply(ctx, name, plan); err != nil {
 		if !apierrors.IsConflict(err) && ctx.Err() == nil {
 			c.events.Eventf(svc, corev1.EventTypeWarning, "FailedToUpdateEndpointSlices",
@@ -182,6 +192,7 @@ func (c *Controller) sync(ctx context.Context, name loop.Name) error {
 		}
 		return err
 	}
+	c.announce(svc, plan.Hints)
 	return nil
 }
 

@@ -26,17 +26,24 @@ type Snapshot struct {
 	Existing []*discoveryv1.EndpointSlice
 	Node     func(name string) *corev1.Node // nil: no such node
 	Trigger  time.Time                      // when what we answer happened; zero: unknown
+	Shares   map[string]float64             // of the zones, see cpuShares; for automatic hints
 }
 
 // Plan is what to write. The objects are ready to be sent.
 type Plan struct {
 	Create, Update, Delete []*discoveryv1.EndpointSlice
+	// Hints says of each address family why it gets no automatic hints, or "" where it does.
+	// It is nil where nobody has asked for any.
+	Hints map[discoveryv1.AddressType]string
 }
 
 // Desired compares what should be with what is.
 func Desired(s Snapshot) Plan {
 	var plan Plan
 	groups := groupsOf(s)
+	if automatic(s.Service) {
+		plan.Hints = s.hintAutomatically(groups)
+	}
 	for _, slice := range s.Existing {
 		g := groups.of(slice)
 		switch {
@@ -143,7 +150,7 @@ type groupKey struct {
 type group struct {
 	addressType discoveryv1.AddressType
 	ports       []discoveryv1.EndpointPort
-	want        map[types.UID]discoveryv1.Endpoint // by Pod
+	want        map[types.UID]*discoveryv1.Endpoint // by Pod
 	have        []*discoveryv1.EndpointSlice
 	placeholder bool // keep one slice although there is nothing to put into it
 }
@@ -158,7 +165,7 @@ func groupsOf(s Snapshot) groups {
 				continue
 			}
 			empty = false
-			out.get(family, portsOf(s.Service, pod)).want[pod.UID] = endpoint
+			out.get(family, portsOf(s.Service, pod)).want[pod.UID] = &endpoint
 		}
 		if empty {
 			// A Service without endpoints has one empty slice, so that watchers can tell
@@ -172,7 +179,7 @@ func groupsOf(s Snapshot) groups {
 func (gs groups) get(family corev1.IPFamily, ports []discoveryv1.EndpointPort) *group {
 	key := groupKey{discoveryv1.AddressType(family), portsKey(ports)}
 	if gs[key] == nil {
-		gs[key] = &group{addressType: key.addressType, ports: ports, want: map[types.UID]discoveryv1.Endpoint{}}
+		gs[key] = &group{addressType: key.addressType, ports: ports, want: map[types.UID]*discoveryv1.Endpoint{}}
 	}
 	return gs[key]
 }

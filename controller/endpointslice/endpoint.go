@@ -47,12 +47,9 @@ func (s Snapshot) endpoint(pod *corev1.Pod, family corev1.IPFamily) (discoveryv1
 }
 
 // hints carries out spec.trafficDistribution: each endpoint asks to be used from its
-// own zone, or node.
-//
-// Kubernetes: the older annotation service.kubernetes.io/topology-mode, which spreads
-// endpoints over zones by CPU counts, is not read.
+// own zone, or node. Automatic hints, where a Service wants them, come instead (topology.go).
 func hints(svc *corev1.Service, e discoveryv1.Endpoint) *discoveryv1.EndpointHints {
-	if svc.Spec.TrafficDistribution == nil || !*e.Conditions.Ready {
+	if svc.Spec.TrafficDistribution == nil || !*e.Conditions.Ready || automatic(svc) {
 		return nil
 	}
 	var h discoveryv1.EndpointHints

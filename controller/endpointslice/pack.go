@@ -68,12 +68,15 @@ func (g *group) keep() (out []packed, left []discoveryv1.Endpoint) {
 				continue
 			}
 			delete(want, uid)
-			p.changed = p.changed || !apiequality.Semantic.DeepEqual(old, e)
-			p.endpoints = append(p.endpoints, e)
+			p.changed = p.changed || !apiequality.Semantic.DeepEqual(old, *e)
+			p.endpoints = append(p.endpoints, *e)
 		}
 		out = append(out, p)
 	}
-	left = slices.SortedFunc(maps.Values(want), func(a, b discoveryv1.Endpoint) int {
+	for _, e := range want {
+		left = append(left, *e)
+	}
+	slices.SortFunc(left, func(a, b discoveryv1.Endpoint) int {
 		return cmp.Or(cmp.Compare(a.TargetRef.Name, b.TargetRef.Name), cmp.Compare(a.TargetRef.UID, b.TargetRef.UID))
 	})
 	return out, left
