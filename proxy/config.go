@@ -88,6 +88,7 @@ func Defaults() Config {
 		ServiceCIDR:          "10.96.0.0/12",
 		MasqueradeBit:        14,
 		LocalhostNodePorts:   true,
+		IPVSScheduler:        "rr",
 		SyncPeriod:           30 * time.Second,
 		FullSyncPeriod:       time.Hour,
 		ConntrackMaxPerCore:  32768,
