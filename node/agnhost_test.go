@@ -35,7 +35,7 @@ func TestStoryAgnhost(t *testing.T) {
 	for address, want := range map[string]string{
 		here.Status.PodIP + ":8083": "", here.Status.PodIP + ":1": "REFUSED\n", "10.244.2.250:80": "OTHER: |TIMEOUT\n",
 	} {
-		got, err := c.execIn("node2", "idle", "/agnhost", "connect", address, "--timeout=2s")
+		got, err := c.execIn("node2", "idle", "/agnhost", "connect", address, "--timeout=20s")
 		var exit utilexec.CodeExitError
 		if want == "" && (err != nil || got != "") || want != "" && (!errors.As(err, &exit) || exit.Code != 1) {
 			t.Errorf("connect %s: %v: %q", address, err, got)

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"archive/tar"
+	"bytes"
 	"fmt"
 	"os"
 	"strings"
@@ -70,6 +72,28 @@ func TestStoryIsolation(t *testing.T) {
 	}
 	c.sees("alone", first, "sleep 1001 ") // process 1 is safe from its own namespace
 	c.sees("alone", "ls -A /tmp", "orrery-private\n")
+}
+
+// TestStoryFilesOfStrangers does what ctl cp does with a file of a user whom the node does
+// not know.
+func TestStoryFilesOfStrangers(t *testing.T) {
+	c := startCluster(t, "node1")
+	c.pod("node1", "web", "nginx")
+	c.ready("web")
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	must(t, w.WriteHeader(&tar.Header{Name: "hello", Mode: 0o644, Size: 3, Uid: 54321, Gid: 54321}))
+	_, err := w.Write([]byte("hi\n"))
+	must(t, err)
+	must(t, w.Close())
+	var out buffer
+	err = c.nodes["node1"].agent.ExecInContainer(c.ctx, "default/web", "", "main", []string{"tar", "-xmf", "-", "-C", "/tmp"}, &archive, &out, &out, false, nil, 0)
+	if err != nil {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	if got := c.mustExec("node1", "web", "cat", "/tmp/hello"); got != "hi\n" {
+		t.Errorf("the file has %q", got)
+	}
 }
 
 // links names this program's namespaces.

@@ -137,7 +137,9 @@ func (p *pod) work(ctx context.Context) {
 		case <-ended:
 			ended = nil
 		case <-ctx.Done():
-			return
+		}
+		if ctx.Err() != nil {
+			return // whatever has ended has because of that, and is not to be told
 		}
 		if p.isGone() && ended == nil {
 			p.removeFiles()

@@ -2,12 +2,17 @@ package node
 
 import (
 	"fmt"
+	"io"
+	"net/url"
 	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"orrery.example.org/pki"
 )
 
 // BenchmarkPod measures from a Pod's creation to the write of its Ready condition,
@@ -50,8 +55,41 @@ func BenchmarkPod(b *testing.B) {
 				c.awaitGone(name)
 				b.StartTimer()
 			}
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-p50")
+			reportMedian(b, took)
+		})
+	}
+}
+
+func reportMedian(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-p50")
+}
+
+// BenchmarkExec measures from the request at the node's port to the program's exit status,
+// with a connection for each, as kubectl makes one.
+func BenchmarkExec(b *testing.B) {
+	for _, row := range []struct {
+		name, image string
+		change      func(*corev1.PodSpec)
+	}{
+		{"built-in", "nginx", func(*corev1.PodSpec) {}},
+		{"process", "busybox", command("sleep", "1000")},
+	} {
+		b.Run(row.name, func(b *testing.B) {
+			c := startCluster(b, "node1")
+			c.pod("node1", "target", row.image, row.change)
+			c.ready("target")
+			config := c.remote("node1", pki.APIServerClient)
+			u := nodeURL(config, "/exec/default/target/main", url.Values{"command": {"true"}, "output": {"1"}, "error": {"1"}})
+			var took []time.Duration
+			for b.Loop() {
+				begin := time.Now()
+				executor, err := remotecommand.NewWebSocketExecutor(config, "GET", u.String())
+				must(b, err)
+				must(b, executor.StreamWithContext(c.ctx, remotecommand.StreamOptions{Stdout: io.Discard, Stderr: io.Discard}))
+				took = append(took, time.Since(begin))
+			}
+			reportMedian(b, took)
 		})
 	}
 }

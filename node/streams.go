@@ -88,6 +88,10 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 	if tty && !c.spec.TTY {
 		env = append(slices.Clone(env), "TERM=xterm")
 	}
+	if argv[0] == "tar" && oneUser() {
+		// kubectl cp means to keep the owners of files, whom only the client knows.
+		env = append(slices.Clone(env), "TAR_OPTIONS=--no-same-owner")
+	}
 	dir := c.spec.WorkingDir
 	if dir == "" {
 		dir = "/"
@@ -107,18 +111,6 @@ func exitCode(err error) error {
 		return fmt.Errorf("failed to exec in container: %w (programs are those of the node)", err)
 	}
 	return nil
-}
-
-// builtInNamed is the built-in program that a command means in this container's image;
-// nil: it means a program of the node.
-func (r *run) builtInNamed(argv []string) workload.Workload {
-	catalog := r.c.pod.node.catalog
-	image, err := catalog.Find(r.image)
-	if err != nil {
-		return nil
-	}
-	program, _ := catalog.Program(image, corev1.Container{Command: argv})
-	return program
 }
 
 // orDiscard is for programs that write, whoever listens.

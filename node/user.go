@@ -97,6 +97,9 @@ func mapped(table string, id uint32) bool {
 	return false
 }
 
+// oneUser says whether there is nobody but root here, as in a lab of an ordinary user.
+func oneUser() bool { return !mapped(readOrEmpty("/proc/self/uid_map"), 1) }
+
 // volumeGroup is the group to which the Pod's volumes belong; -1: none in particular, or
 // one that cannot be had.
 func (p *pod) volumeGroup() int {
