@@ -197,6 +197,7 @@ func serveDNS() *cobra.Command {
 				return nil, err
 			}
 			return func(ctx context.Context) error {
+				defer settle(ctx, server.Ready())()
 				var g errgroup.Group
 				ctx, stop := context.WithCancel(ctx)
 				g.Go(func() error {

@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/miekg/dns"
@@ -23,6 +25,7 @@ type metrics struct {
 	programming *prometheus.HistogramVec
 	panics      prometheus.Counter
 
+	dnssec        prometheus.Counter
 	autopath      prometheus.Counter
 	reloadsFailed prometheus.Counter
 	cache         *cache.Metrics
@@ -57,38 +60,61 @@ func newMetrics(listen string) *metrics {
 		}, []string{"service_kind"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "coredns_panics_total", Help: "Panics while answering."}),
 
+		dnssec: prometheus.NewCounter(prometheus.CounterOpts{Name: "coredns_dns_do_requests_total", Help: "Queries with the DNSSEC bit.", ConstLabels: server}),
 		autopath: prometheus.NewCounter(prometheus.CounterOpts{Name: "coredns_autopath_success_total",
 			Help: "Queries for which a search list was gone to its end outside.", ConstLabels: prometheus.Labels{"server": "dns://" + listen}}),
 		reloadsFailed: prometheus.NewCounter(prometheus.CounterOpts{Name: "coredns_reload_failed_total", Help: "Configurations that were not valid."}),
 	}
 	m.registry.MustRegister(m.requests, m.responses, duration, m.requestSize, m.replySize, m.programming, m.panics,
-		m.autopath, m.reloadsFailed, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.dnssec, m.autopath, m.reloadsFailed, buildInfo(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.cache = cache.NewMetrics(m.registry, prometheus.Labels{"server": "dns://" + listen, "zones": ".", "view": ""})
 	m.forward = forward.NewMetrics(m.registry)
 	return m
 }
 
+// buildInfo says what runs. There is no release of CoreDNS in it, but its dashboards ask.
+func buildInfo() prometheus.Collector {
+	revision := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		revision = info.Main.Version
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "coredns_build_info", Help: "A constant 1, labelled by what was built.",
+		ConstLabels: prometheus.Labels{"version": "orrery", "revision": revision, "goversion": runtime.Version()},
+	})
+	info.Set(1)
+	return info
+}
+
 // tally is where one sort of query and its reply are counted.
 type tally struct {
 	requests, responses    prometheus.Counter
+	dnssec                 prometheus.Counter // nil: the query has no such bit
 	requestSize, replySize prometheus.Observer
 	duration               prometheus.Observer
 }
 
 // tally finds the counters of a query and of its reply.
 func (m *metrics) tally(q *query, rcode int, plugin string) tally {
-	return tally{
+	t := tally{
 		requests:    m.requests.WithLabelValues(q.proto, q.family(), typeLabel(q.msg.Question[0].Qtype)),
 		responses:   m.responses.WithLabelValues(rcodeName(rcode), plugin),
 		requestSize: m.requestSize.WithLabelValues(q.proto),
 		replySize:   m.replySize.WithLabelValues(q.proto),
 		duration:    m.duration,
 	}
+	if q.opt != nil && q.opt.Do() {
+		t.dnssec = m.dnssec
+	}
+	return t
 }
 
 // observe counts one query of so many bytes, which came at start, and its reply.
 func (t *tally) observe(query, reply int, start time.Time) {
 	t.requests.Inc()
+	if t.dnssec != nil {
+		t.dnssec.Inc()
+	}
 	t.requestSize.Observe(float64(query))
 	t.responses.Inc()
 	t.replySize.Observe(float64(reply))

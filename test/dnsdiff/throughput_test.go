@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,27 @@ func BenchmarkServers(b *testing.B) {
 			b.ReportMetric(float64((p.cpu(b)-before).Microseconds())/completed, "CPU-µs/query")
 			b.ReportMetric(p.memory(b), "MB")
 			b.ReportMetric(p.latency(b, queries, rate/2, 0.99), "p99-µs@half")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkMemory reports what each server takes of a cluster of 10,000 Services with five
+// endpoints each, when all have been asked for.
+func BenchmarkMemory(b *testing.B) {
+	if _, err := exec.LookPath("dnsperf"); err != nil {
+		b.Skip("needs dnsperf, of the package of that name")
+	}
+	c := newCluster(b)
+	queries := fillMany(b, c, 10_000, 5)
+	for _, server := range []string{roleCoreDNS, roleOurs} {
+		b.Run(server, func(b *testing.B) {
+			p := startProcess(b, server, c)
+			for b.Loop() {
+				b.ReportMetric(p.memory(b), "MB-at-first")
+				p.load(b, queries, 5*time.Second)
+			}
+			b.ReportMetric(p.memory(b), "MB")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -160,6 +182,14 @@ func serveUntil(ctx context.Context, server string, port int, kubeconfig string)
 	if err != nil {
 		return err
 	}
+	go func() { // as ctl serve dns does
+		select {
+		case <-d.Ready():
+			debug.SetGCPercent(25)
+			debug.FreeOSMemory()
+		case <-ctx.Done():
+		}
+	}()
 	return d.Run(ctx)
 }
 
