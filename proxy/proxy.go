@@ -67,7 +67,6 @@ func newProxy(cfg Config, client kubernetes.Interface) (*Proxy, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	log = log.With("component", "proxy", "node", cfg.NodeName)
 	p := &Proxy{
 		cfg: cfg, client: client, log: log,
 		queue: newQueue(), metrics: newMetrics(), ready: make(chan struct{}), requests: make(chan request),
