@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 
 	"github.com/vishvananda/netlink"
 
@@ -121,7 +120,7 @@ func (f *fabric) attach(name string, addr netip.Addr) error {
 	}
 	// The kernel sends at most one refusal a second to each address, so that the second
 	// curl to a Service without endpoints would wait for it. Not in a lesson.
-	if err := setSysctl(h, "net/ipv4/icmp_ratelimit", "0"); err != nil {
+	if err := h.SetSysctl("net/ipv4/icmp_ratelimit", "0"); err != nil {
 		return err
 	}
 	links, err := h.Links()
@@ -139,7 +138,7 @@ func (f *fabric) attach(name string, addr netip.Addr) error {
 // is not told of the shorter way past the gateway, so that all packets take the same one.
 func (f *fabric) configureSwitch() error {
 	for name, value := range map[string]string{"ip_forward": "1", "conf/all/send_redirects": "0", "conf/switch/send_redirects": "0"} {
-		if err := setSysctl(f.wire, "net/ipv4/"+name, value); err != nil {
+		if err := f.wire.SetSysctl("net/ipv4/"+name, value); err != nil {
 			return err
 		}
 	}
@@ -155,10 +154,6 @@ func (f *fabric) configureSwitch() error {
 		return fmt.Errorf("add the route to the load balancer: %w", err)
 	}
 	return nil
-}
-
-func setSysctl(h *host.Host, name, value string) error {
-	return h.Do(func() error { return os.WriteFile("/proc/sys/"+name, []byte(value), 0o644) })
 }
 
 // configure gives a machine its loopback and an interface its address.

@@ -3,8 +3,6 @@ package lb
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -92,19 +90,8 @@ func removeTable(links *netlink.Handle, rule *netlink.Rule) error {
 // becomeRouter lets the kernel pass packets on, and keeps it from telling clients on its
 // own network that they could reach the node without it.
 func becomeRouter(h *host.Host) error {
-	return h.Do(func() error {
-		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-			return fmt.Errorf("switch forwarding on: %w", err)
-		}
-		switches, err := filepath.Glob("/proc/sys/net/ipv4/conf/*/send_redirects")
-		if err != nil {
-			return err
-		}
-		for _, file := range switches {
-			if err := os.WriteFile(file, []byte("0"), 0o644); err != nil {
-				return fmt.Errorf("switch redirects off: %w", err)
-			}
-		}
-		return nil
-	})
+	if err := h.SetSysctl("net/ipv4/ip_forward", "1"); err != nil {
+		return err
+	}
+	return h.SetSysctl("net/ipv4/conf/*/send_redirects", "0")
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"orrery.example.org/host"
+	"orrery.example.org/node/network"
 	"orrery.example.org/node/server"
 	"orrery.example.org/node/workload"
 	"orrery.example.org/pki"
@@ -28,6 +29,9 @@ type Config struct {
 	ClusterDNS    string           `mapstructure:"cluster-dns"`    // nameserver of Pods with dnsPolicy ClusterFirst
 	ClusterDomain string           `mapstructure:"cluster-domain"` // the cluster's DNS suffix
 	ClusterCIDR   string           `mapstructure:"cluster-cidr"`   // of all Pods; packets of Pods to elsewhere are masqueraded; "": none are
+	PodNetwork    string           `mapstructure:"pod-network"`    // how packets get to the Pods of other nodes: "routes" or "vxlan"
+	VXLANID       int              `mapstructure:"vxlan-id"`       // tells this cluster's VXLAN packets from others'
+	VXLANPort     int              `mapstructure:"vxlan-port"`     // UDP
 	StateDir      string           `mapstructure:"state-dir"`      // one directory per Pod: its files and logs
 	Images        []workload.Image `mapstructure:"images"`         // the catalog; see workload.Catalog
 
@@ -61,6 +65,9 @@ func Defaults() Config {
 		ClusterDNS:     "10.96.0.10",
 		ClusterDomain:  "cluster.local",
 		ClusterCIDR:    "10.244.0.0/16",
+		PodNetwork:     "routes",
+		VXLANID:        1,
+		VXLANPort:      8472,
 		Images:         workload.DefaultImages(),
 		LeaseDuration:  40 * time.Second,
 		RenewInterval:  10 * time.Second,
@@ -75,6 +82,9 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.MaxPods, d.MaxPods)
 	setDefault(&c.ClusterDNS, d.ClusterDNS)
 	setDefault(&c.ClusterDomain, d.ClusterDomain)
+	setDefault(&c.PodNetwork, d.PodNetwork)
+	setDefault(&c.VXLANID, d.VXLANID)
+	setDefault(&c.VXLANPort, d.VXLANPort)
 	setDefault(&c.LeaseDuration, d.LeaseDuration)
 	setDefault(&c.RenewInterval, d.RenewInterval)
 	setDefault(&c.StatusInterval, d.StatusInterval)
@@ -99,6 +109,12 @@ func (c Config) complete() (Config, error) {
 			errs = append(errs, fmt.Errorf("cluster-cidr: %w", err))
 		}
 	}
+	if c.PodNetwork != "routes" && c.PodNetwork != "vxlan" {
+		errs = append(errs, fmt.Errorf("pod-network %q is unknown; there are: routes, vxlan", c.PodNetwork))
+	}
+	if c.VXLANID < 1 || c.VXLANID >= 1<<24 || c.VXLANPort < 1 || c.VXLANPort >= 1<<16 {
+		errs = append(errs, fmt.Errorf("vxlan-id %d must be within 1 and 16777215, vxlan-port %d within 1 and 65535", c.VXLANID, c.VXLANPort))
+	}
 	if c.StateDir == "" {
 		errs = append(errs, errors.New("state-dir: a directory for the Pods' files is needed"))
 	}
@@ -112,6 +128,14 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("node %s: %w", c.Name, err)
 	}
 	return c, nil
+}
+
+// vxlan is nil where the nodes' network takes Pods' packets as they are.
+func (c *Config) vxlan() *network.VXLAN {
+	if c.PodNetwork != "vxlan" {
+		return nil
+	}
+	return &network.VXLAN{ID: c.VXLANID, Port: c.VXLANPort}
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -157,7 +157,9 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	n.network, err = network.Setup(n.cfg.Host, podCIDR, filepath.Join(n.cfg.StateDir, "network"))
+	n.network, err = network.Setup(network.Config{
+		Host: n.cfg.Host, Node: n.addr, PodCIDR: podCIDR, StateDir: filepath.Join(n.cfg.StateDir, "network"), VXLAN: n.cfg.vxlan(),
+	})
 	if err != nil {
 		return fmt.Errorf("set up the Pod network: %w", err)
 	}

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/informers"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"orrery.example.org/node/network"
 )
 
 // nodes watches all Nodes: the agent's own for its podCIDR and its status, the
@@ -95,6 +97,8 @@ func (w *nodes) podCIDR(ctx context.Context) (netip.Prefix, error) {
 func (w *nodes) follow(ctx context.Context) {
 	heartbeat := time.NewTicker(w.node.cfg.StatusInterval)
 	defer heartbeat.Stop()
+	repair := time.NewTicker(network.RepairInterval)
+	defer repair.Stop()
 	due := false
 	var retry <-chan time.Time
 	for {
@@ -107,6 +111,7 @@ func (w *nodes) follow(ctx context.Context) {
 		select {
 		case <-w.changed:
 		case <-retry:
+		case <-repair.C:
 		case <-heartbeat.C:
 			due = true
 		case <-ctx.Done():
@@ -120,26 +125,7 @@ func (w *nodes) syncRoutes() error {
 	if err != nil {
 		return err
 	}
-	return w.node.network.SetRoutes(routes(all, w.node.cfg.Name))
-}
-
-// routes are those to the Pods of every node but the named one, which has them
-// on its bridge.
-func routes(all []*corev1.Node, self string) map[netip.Prefix]netip.Addr {
-	table := map[netip.Prefix]netip.Addr{}
-	for _, node := range all {
-		cidr, err := netip.ParsePrefix(node.Spec.PodCIDR)
-		if err != nil || node.Name == self {
-			continue // a node that has no podCIDR yet
-		}
-		for _, a := range node.Status.Addresses {
-			if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && addr.Is4() == cidr.Addr().Is4() {
-				table[cidr.Masked()] = addr
-				break
-			}
-		}
-	}
-	return table
+	return w.node.network.Reach(network.Peers(all, w.node.cfg.Name))
 }
 
 // syncStatus reports the node as Ready when the API says anything else, which may be

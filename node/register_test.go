@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -72,27 +71,6 @@ func TestMergeNodeStatus(t *testing.T) {
 	}
 	if len(merged.Conditions) != len(old.Conditions) {
 		t.Errorf("%d conditions, want %d", len(merged.Conditions), len(old.Conditions))
-	}
-}
-
-func TestRoutes(t *testing.T) {
-	node := func(name, podCIDR string, addresses ...corev1.NodeAddress) *corev1.Node {
-		return &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.NodeSpec{PodCIDR: podCIDR},
-			Status: corev1.NodeStatus{Addresses: addresses},
-		}
-	}
-	internal := func(a string) corev1.NodeAddress { return corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a} }
-	external := corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: "192.0.2.1"}
-	got := routes([]*corev1.Node{
-		node("self", "10.244.0.0/24", internal("172.30.0.11")),
-		node("other", "10.244.1.0/24", external, internal("fd00::12"), internal("172.30.0.12")),
-		node("new", ""),
-		node("nowhere", "10.244.3.0/24", external),
-	}, "self")
-	want := map[netip.Prefix]netip.Addr{netip.MustParsePrefix("10.244.1.0/24"): netip.MustParseAddr("172.30.0.12")}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -29,9 +29,11 @@ func (n *Network) Attach(pod *host.Host, linkName string, addr netip.Addr) error
 	attrs.Name = linkName
 	attrs.MasterIndex = n.bridge
 	attrs.Flags = net.FlagUp
+	attrs.MTU = n.mtu
 	veth := &netlink.Veth{
 		LinkAttrs:     attrs,
 		PeerName:      podInterface,
+		PeerMTU:       uint32(n.mtu),
 		PeerNamespace: netlink.NsFd(pod.NetNS().Fd()),
 	}
 	if err := n.links.LinkAdd(veth); err != nil {

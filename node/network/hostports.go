@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -82,9 +81,7 @@ func (n *Network) beginHostPorts(ctx context.Context) error {
 	if err := restore(ctx, n.host, rules); err != nil {
 		return err
 	}
-	err := n.host.Do(func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/conf/"+BridgeName+"/route_localnet", []byte("1"), 0)
-	})
+	err := n.host.SetSysctl("net/ipv4/conf/"+BridgeName+"/route_localnet", "1")
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
 		return nil // as in a container; all other ways to the port work
 	}

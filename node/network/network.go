@@ -13,7 +13,11 @@
 // plugin needs the kernel module br_netfilter for that; this works without it,
 // and just the same where it is loaded.
 //
-// Left out: IPv6, MTU discovery, an overlay (nodes must reach each other directly).
+// Between nodes a packet goes as it is, by a route to the Pods' node (flannel's host-gw),
+// or, where the network in between is not ours and drops what it does not know, in a
+// VXLAN packet from node to node (flannel's vxlan).
+//
+// Left out: IPv6, path MTU discovery, encryption.
 package network
 
 import (
@@ -21,9 +25,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -42,30 +44,43 @@ type Network struct {
 	host   *host.Host
 	links  *netlink.Handle
 	bridge int // index of the bridge
-	mu     sync.Mutex
-	routes map[netip.Prefix]netip.Addr // to other nodes, as programmed
+	mtu    int // of Pods' links; 0: the kernel's default
+	ways   *Ways
 
 	portsMu   sync.Mutex
 	hostPorts map[string][]HostPort // by the uid of their Pod; nil: there never was one
 }
 
+// Config of a node's part of the Pod network.
+type Config struct {
+	Host     *host.Host
+	Node     netip.Addr   // the node's address
+	PodCIDR  netip.Prefix // the addresses of its Pods
+	StateDir string       // remembers the last address handed out
+	VXLAN    *VXLAN       // nil: routes
+}
+
 // Setup makes the bridge and lets the node forward packets. It may be called again
-// after a crash: what a previous agent left on the bridge is removed. stateDir
-// remembers the last address handed out.
-func Setup(h *host.Host, podCIDR netip.Prefix, stateDir string) (*Network, error) {
-	pool, err := NewPool(podCIDR, filepath.Join(stateDir, "last-address"))
+// after a crash: what a previous agent left on the bridge is removed.
+func Setup(c Config) (*Network, error) {
+	pool, err := NewPool(c.PodCIDR, filepath.Join(c.StateDir, "last-address"))
 	if err != nil {
 		return nil, err
 	}
-	links, err := h.Netlink(unix.NETLINK_ROUTE)
+	links, err := c.Host.Netlink(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Pool: pool, host: h, links: links, routes: map[netip.Prefix]netip.Addr{}}
+	n := &Network{Pool: pool, host: c.Host, links: links}
+	if c.VXLAN == nil {
+		n.ways = Direct(links)
+	} else if n.ways, n.mtu, err = c.VXLAN.setup(links, c.Node, c.PodCIDR); err != nil {
+		return nil, fmt.Errorf("set up %s: %w", VXLANName, err)
+	}
 	if err := n.setupBridge(); err != nil {
 		return nil, fmt.Errorf("set up bridge %s: %w", BridgeName, err)
 	}
-	if err := h.Do(setForwarding); err != nil {
+	if err := n.setForwarding(); err != nil {
 		return nil, err
 	}
 	return n, n.removeLeftovers()
@@ -91,18 +106,12 @@ func (n *Network) setupBridge() error {
 
 // setForwarding turns the node into a router. Redirects are off because Pods of
 // one node must go through it to each other.
-func setForwarding() error {
-	for name, value := range map[string]string{
-		"ipv4/ip_forward":                             "1",
-		"ipv4/conf/all/send_redirects":                "0",
-		"ipv4/conf/" + BridgeName + "/send_redirects": "0",
+func (n *Network) setForwarding() error {
+	for _, s := range []struct{ name, value string }{
+		{"ip_forward", "1"}, {"conf/all/send_redirects", "0"}, {"conf/" + BridgeName + "/send_redirects", "0"},
 	} {
-		path := "/proc/sys/net/" + name
-		if now, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(now)) == value {
-			continue // where /proc/sys is read-only the container's maker has to set it
-		}
-		if err := os.WriteFile(path, []byte(value), 0); err != nil {
-			return fmt.Errorf("set net.%s=%s: %w", strings.ReplaceAll(name, "/", "."), value, err)
+		if err := n.host.SetSysctl("net/ipv4/"+s.name, s.value); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -123,44 +132,16 @@ func (n *Network) removeLeftovers() error {
 	return errors.Join(errs...)
 }
 
-// Teardown deletes the bridge and the routes to other nodes. It is the last call.
+// Reach makes the ways to the Pods of other nodes exactly those.
+func (n *Network) Reach(peers []Peer) error { return n.ways.Set(peers) }
+
+// Teardown deletes the bridge and the ways to other nodes. It is the last call.
 func (n *Network) Teardown() error {
 	defer n.links.Close()
 	return errors.Join(
-		n.SetRoutes(nil),
+		n.ways.Close(),
 		ignoreMissing(n.links.LinkDel(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: BridgeName, Index: n.bridge}})),
 	)
-}
-
-// SetRoutes makes the routes to the other nodes' Pods exactly those in want: from
-// each podCIDR to the address of its node.
-func (n *Network) SetRoutes(want map[netip.Prefix]netip.Addr) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var errs []error
-	for dst := range n.routes {
-		if _, keep := want[dst]; keep {
-			continue
-		}
-		err := n.links.RouteDel(&netlink.Route{Dst: ipNet(dst)})
-		if err != nil && !errors.Is(err, unix.ESRCH) {
-			errs = append(errs, fmt.Errorf("delete route to %s: %w", dst, err))
-			continue
-		}
-		delete(n.routes, dst)
-	}
-	for dst, via := range want {
-		if n.routes[dst] == via {
-			continue
-		}
-		err := n.links.RouteReplace(&netlink.Route{Dst: ipNet(dst), Gw: via.AsSlice()})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("add route to %s via %s: %w", dst, via, err))
-			continue
-		}
-		n.routes[dst] = via
-	}
-	return errors.Join(errs...)
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
