@@ -1,6 +1,6 @@
 // Command ctl drives an Orrery cluster: kubectl's verbs through kubectl's own
 // library, the lab's verbs (up, down, status, on, trace, proxy-mode, kubeconfig), and each component as
-// a subcommand (ctl serve apiserver | controller | node | proxy | dns | lb).
+// a subcommand (ctl serve apiserver | controller | node | proxy | dns | lb | network).
 //
 // Upstream counterpart: cmd/kubectl, kind's or minikube's command, and the mains of
 // the control plane's components. This is the shell around all of them; nothing is

@@ -17,6 +17,7 @@ import (
 
 	"orrery.example.org/controller"
 	"orrery.example.org/dns"
+	"orrery.example.org/host"
 	"orrery.example.org/lab"
 	"orrery.example.org/lb"
 	"orrery.example.org/proxy"
@@ -38,7 +39,7 @@ that --config names, then defaults; configs/ has one commented file per componen
 		Args: cobra.NoArgs,
 		Run:  func(cmd *cobra.Command, _ []string) { _ = cmd.Help() },
 	}
-	cmd.AddCommand(newServeAPIServerCommand(), serveController(), serveNode(), serveProxy(), serveDNS(), serveLB())
+	cmd.AddCommand(newServeAPIServerCommand(), serveController(), serveNode(), serveProxy(), serveDNS(), serveLB(), serveNetwork())
 	return cmd
 }
 
@@ -93,8 +94,13 @@ func following[C any](name, short string, defaults C, start func(C, *settings, *
 			return err
 		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		return run(ctx)
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return host.ReapOrphans(ctx) }) // as process 1 of a container
+		group.Go(func() error {
+			defer stop()
+			return run(ctx)
+		})
+		return group.Wait()
 	})
 	return cmd
 }

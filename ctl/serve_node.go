@@ -34,6 +34,13 @@ func serveNode() *cobra.Command {
 	return component("node", "The agent of this machine, as a node", nodeConfig{Config: node.Defaults()},
 		func(c nodeConfig, log *slog.Logger) (func(context.Context) error, error) {
 			c.Log = log
+			if c.StateDir != "" { // containers have working directories of their own
+				abs, err := filepath.Abs(c.StateDir)
+				if err != nil {
+					return nil, fmt.Errorf("state-dir: %w", err)
+				}
+				c.StateDir = abs
+			}
 			if err := c.readCertificates(); err != nil {
 				return nil, err
 			}

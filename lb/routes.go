@@ -88,10 +88,9 @@ func removeTable(links *netlink.Handle, rule *netlink.Rule) error {
 }
 
 // becomeRouter lets the kernel pass packets on, and keeps it from telling clients on its
-// own network that they could reach the node without it.
+// own network that they could reach the node without it. In a container that cannot be
+// switched off for an interface; the chain unadvised then holds such advice back.
 func becomeRouter(h *host.Host) error {
-	if err := h.SetSysctl("net/ipv4/ip_forward", "1"); err != nil {
-		return err
-	}
-	return h.SetSysctl("net/ipv4/conf/*/send_redirects", "0")
+	_ = h.SetSysctl("net/ipv4/conf/*/send_redirects", "0")
+	return h.SetSysctl("net/ipv4/ip_forward", "1")
 }

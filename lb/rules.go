@@ -51,6 +51,10 @@ table ip load-balancer {
 		ip daddr @pool meta mark 0 goto refuse
 		ct state untracked accept
 	}
+	chain unadvised {
+		type filter hook output priority filter;
+		icmp type redirect drop comment "clients are not to send past this machine"
+	}
 	chain refuse {
 		ip daddr != @addresses reject with icmp host-unreachable comment "no Service has this address"
 		meta l4proto tcp reject with tcp reset comment "no such port, or no healthy node"
