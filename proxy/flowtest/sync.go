@@ -48,7 +48,7 @@ func RandomService(r *rand.Rand) *plan.Service {
 func testChangesEqualFull(t *testing.T, p Plane) {
 	rounds, compared := 60, 20
 	if testing.Short() {
-		rounds, compared = 12, 6
+		rounds, compared = 8, 4
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	a := p.Start(t, NewPlace(t, "changed"), Knobs{})

@@ -3,7 +3,9 @@ package ipvs
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -45,8 +47,9 @@ func busy(addr netip.AddrPort, have []real) bool {
 	return false
 }
 
-// retire removes a virtual server. Where it has connections it stays until the last of
-// them has ended, with its address and without any real server that would take new ones.
+// retire removes a virtual server. Where it has established TCP connections it stays until
+// the last of them has ended, with its address and without any real server that would
+// take new ones.
 //
 // Kubernetes: upstream removes it at once, which ends them.
 func (a *Applier) retire(v Virtual) error {
@@ -54,22 +57,21 @@ func (a *Applier) retire(v Virtual) error {
 	if err != nil {
 		return err
 	}
-	stays := false
+	if v.Protocol != "tcp" || !slices.ContainsFunc(have, func(r real) bool { return r.active > 0 }) {
+		return a.remove(v)
+	}
+	a.retired[v] = true
 	for _, r := range have {
 		if err := a.leave(leaver{v, r.addr}, have); err != nil {
 			return err
 		}
-		stays = stays || a.isLeaving(leaver{v, r.addr})
 	}
-	if stays {
-		a.retired[v] = true
-		return nil
-	}
-	return a.remove(v)
+	return nil
 }
 
 func (a *Applier) remove(v Virtual) error {
 	delete(a.retired, v)
+	maps.DeleteFunc(a.leaving, func(l leaver, _ bool) bool { return l.Virtual == v })
 	if err := a.k.ipvs.DelService(a.k.service(v, Server{})); err != nil {
 		return fmt.Errorf("remove the virtual server %s %s: %w", v.Protocol, v.Addr, err)
 	}

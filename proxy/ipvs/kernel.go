@@ -138,7 +138,8 @@ func destination(r netip.AddrPort, weight int) *mobyipvs.Destination {
 type real struct {
 	addr        netip.AddrPort
 	weight      int
-	connections int // active, and ended a while ago
+	active      int // connections that are established
+	connections int // and those that have ended, which the kernel keeps for a while
 }
 
 func (k *kernel) reals(v Virtual) ([]real, error) {
@@ -148,7 +149,7 @@ func (k *kernel) reals(v Virtual) ([]real, error) {
 	}
 	var out []real
 	for _, d := range all {
-		out = append(out, real{addrPort(d.Address, d.Port), d.Weight, d.ActiveConnections + d.InactiveConnections})
+		out = append(out, real{addrPort(d.Address, d.Port), d.Weight, d.ActiveConnections, d.ActiveConnections + d.InactiveConnections})
 	}
 	return out, nil
 }

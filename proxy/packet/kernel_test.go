@@ -123,7 +123,11 @@ var seedFlag = flag.Uint64("seed", 0, "repeat TestKernelAgrees with the seed of 
 // kernel does, and all of it does happen. A failure tells the seed that made it.
 func TestKernelAgrees(t *testing.T) {
 	backends(t, func(t *testing.T, b backend) {
-		const rounds, services, flows = 8, 5, 6
+		const services, flows = 5, 6
+		rounds := 8
+		if testing.Short() {
+			rounds = 4
+		}
 		seed := cmp.Or(*seedFlag, rand.Uint64())
 		w := flowtest.NewWorld(t)
 		program := b.start(t, w.Node)
@@ -218,7 +222,10 @@ func look(w *flowtest.World, f flowtest.Flow, want map[sight]*big.Rat) sight {
 // The kernel's dice are as fair as the walk says (P8).
 func TestP8KernelShares(t *testing.T) {
 	backends(t, func(t *testing.T, b backend) {
-		const n = 600
+		n := 600
+		if testing.Short() {
+			n = 120
+		}
 		w := flowtest.NewWorld(t)
 		s := flowtest.Snapshot(flowtest.Planned(flowtest.Service("ns1", "svc1", "10.96.0.41"), flowtest.Port, flowtest.Pods("abc")...))
 		rules := b.start(t, w.Node)(t, s, usual)
@@ -229,7 +236,7 @@ func TestP8KernelShares(t *testing.T) {
 		}
 		for s, probability := range want {
 			p, _ := probability.Float64()
-			if deviation := math.Abs(float64(count[s])-n*p) / math.Sqrt(n*p*(1-p)); deviation > 6 {
+			if deviation := math.Abs(float64(count[s])-float64(n)*p) / math.Sqrt(float64(n)*p*(1-p)); deviation > 6 {
 				t.Errorf("%+v happened %d times in %d, %.1f standard deviations from %s", s, count[s], n, deviation, probability.RatString())
 			}
 		}
