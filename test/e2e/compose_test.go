@@ -62,9 +62,16 @@ func TestCompose(t *testing.T) {
 		t.Fatal(err)
 	}
 	typed := func(command string) (string, error) { return e.run(dir, command) }
+	var up time.Time
 	for _, c := range consoleOf(string(page)) {
 		began := time.Now()
+		if up.IsZero() && c.command == "docker compose up -d" {
+			up = began
+		}
 		c.check(t, typed)
+		if c.command == "curl -s http://127.0.0.1:30000 | grep Pod" { // after the load balancer and the DNS
+			t.Logf("from docker compose up -d to a Service that answers: %.1f s", time.Since(up).Seconds())
+		}
 		t.Logf("%6.1f s  $ %s", time.Since(began).Seconds(), c.command)
 		if strings.HasPrefix(c.command, "docker compose stop proxy1") { // everything has run for a while
 			if used := e.anonymous() / 1024; used > 400 {
