@@ -10,9 +10,11 @@
 // into ipsets.
 //
 // The first half is pure. model.go turns a plan into a Model: virtual servers, entries of
-// ipsets, addresses; sets.go lists the sets, rules.go the chains around them; text.go is
-// for people. diff.go compares two models. The second half brings a kernel to a model:
-// applier.go by steps, drain.go takes leave of real servers, kernel.go speaks netlink.
+// ipsets, addresses; tally.go keeps one while Services come and go; sets.go lists the
+// sets, rules.go the chains around them; text.go is for people. The second half brings a
+// kernel to a model: applier.go and diff.go by steps, drain.go takes leave of real
+// servers, kernel.go, kernelsets.go and device.go speak netlink, machine.go and
+// cleanup.go are for the beginning and the end.
 //
 // Upstream counterpart: pkg/proxy/ipvs of kubernetes/kubernetes.
 //
