@@ -14,7 +14,7 @@ import (
 // so nobody has to lock it.
 type replies struct {
 	generation uint64 // of the index
-	byQuery    map[string]kept
+	byQuery    map[string]*kept
 	size       int
 }
 
@@ -64,9 +64,9 @@ func (r *replies) keep(query, reply []byte, m *dns.Msg, t tally) {
 	}
 	size := len(query) + len(reply) + replyOverhead
 	if r.byQuery == nil || r.size+size > maxReplies {
-		r.byQuery, r.size = map[string]kept{}, 0
+		r.byQuery, r.size = map[string]*kept{}, 0
 	}
-	r.byQuery[string(query[2:])] = kept{append([]byte(nil), reply...), addresses, t}
+	r.byQuery[string(query[2:])] = &kept{append([]byte(nil), reply...), addresses, t}
 	r.size += size
 }
 
