@@ -66,7 +66,7 @@ func (r remover) servers() error {
 		case r.atOnce:
 			err = errors.Join(err, a.remove(v))
 		default:
-			err = errors.Join(err, a.retire(v))
+			err = errors.Join(err, a.retire(v, known))
 		}
 	}
 	if err = errors.Join(err, r.addresses(a)); err == nil && len(a.retired) > 0 {

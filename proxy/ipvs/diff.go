@@ -38,7 +38,7 @@ func (w *writer) bring(between func() error) error {
 	}
 	for v, server := range w.have.Servers {
 		if _, stays := w.want.Servers[v]; !stays {
-			w.do("ipvs", func() error { return w.retire(v) })
+			w.do("ipvs", func() error { return w.retire(v, established) })
 		} else {
 			w.release(v, server)
 		}

@@ -47,17 +47,21 @@ func busy(addr netip.AddrPort, have []real) bool {
 	return false
 }
 
-// retire removes a virtual server. Where it has established TCP connections it stays until
-// the last of them has ended, with its address and without any real server that would
-// take new ones.
+// What keeps a virtual server that retires. Where another mode takes over in the midst of
+// everything, connections that only begin count as well.
+func established(r real) bool { return r.active > 0 }
+func known(r real) bool       { return r.connections > 0 }
+
+// retire removes a virtual server. Where it has TCP connections it stays until the last of
+// them has ended, with its address and without any real server that would take new ones.
 //
 // Kubernetes: upstream removes it at once, which ends them.
-func (a *Applier) retire(v Virtual) error {
+func (a *Applier) retire(v Virtual, inUse func(real) bool) error {
 	have, err := a.k.reals(v)
 	if err != nil {
 		return err
 	}
-	if v.Protocol != "tcp" || !slices.ContainsFunc(have, func(r real) bool { return r.active > 0 }) {
+	if v.Protocol != "tcp" || !slices.ContainsFunc(have, inUse) {
 		return a.remove(v)
 	}
 	a.retired[v] = true
@@ -100,7 +104,7 @@ func (a *Applier) sweep(dev netlink.Link, bound map[netip.Addr]bool) error {
 		return err
 	}
 	for v := range a.retired {
-		if err := a.retire(v); err != nil {
+		if err := a.retire(v, established); err != nil {
 			return err
 		}
 		if addr := v.Addr.Addr(); bound[addr] && !a.occupied(addr) && (a.tally == nil || a.tally.addresses[addr] == 0) {
