@@ -8,11 +8,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -192,4 +195,33 @@ func (m *Machine) Until(clusterIP string, want bool) time.Duration {
 		return nil
 	})
 	return time.Since(start)
+}
+
+// Connect makes some connections to a ClusterIP one after the other, and tells how long
+// each took, in order.
+func (m *Machine) Connect(clusterIP string, times int) []time.Duration {
+	m.Helper()
+	to := &unix.SockaddrInet4{Port: 80, Addr: netip.MustParseAddr(clusterIP).As4()}
+	var took []time.Duration
+	err := m.Place.Do(func() error {
+		for range times {
+			socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			start := time.Now()
+			err = unix.Connect(socket, to)
+			took = append(took, time.Since(start))
+			_ = unix.Close(socket)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		m.Fatalf("connect to %s: %v", clusterIP, err)
+	}
+	slices.Sort(took)
+	return took
 }

@@ -25,14 +25,15 @@ const (
 //     is answered, or refused;
 //   - created: a thousand Services at once, from the last write until a later one is answered;
 //   - rolled: a Service that grows by 500 endpoints, one a write, likewise;
-//   - MB: the memory of the proxy after the start and after all of that.
+//   - MB: the memory of the proxy after the start and after all of that;
+//   - connect: how long a connection takes to the Service where that is shortest and longest.
 //
 // With KUBE_PROXY=path it runs upstream's kube-proxy instead. One of them, for example:
 //
 //	go test -run '^$' -bench 'DataPlane/nftables/1000$' -benchtime 1x ./test/performance
 func BenchmarkDataPlane(b *testing.B) {
 	for _, mode := range []string{"iptables", "nftables"} {
-		for _, n := range []int{1000, 10_000} {
+		for _, n := range []int{1000, 5000, 10_000} {
 			b.Run(fmt.Sprintf("%s/%d", mode, n), func(b *testing.B) {
 				for b.Loop() {
 					measureProxy(b, mode, n)
@@ -55,6 +56,14 @@ func measureProxy(b *testing.B, mode string, n int) {
 	}
 	report("cold", time.Since(start))
 	proxy.ReportMemory(b, "cold")
+
+	var connect []time.Duration
+	for i := range probes {
+		took := m.Connect(m.ClusterIP(fmt.Sprint("s", i*n/probes)), 200)
+		connect = append(connect, took[len(took)/2])
+	}
+	b.ReportMetric(float64(slices.Min(connect).Nanoseconds())/1000, "connect-first-µs")
+	b.ReportMetric(float64(slices.Max(connect).Nanoseconds())/1000, "connect-last-µs")
 
 	var added, removed []time.Duration
 	for range flips {
