@@ -32,7 +32,9 @@ func (w *World) Hold(t *testing.T, ln net.Listener, from, to string) Held {
 func (h Held) Alive(t *testing.T, when string) {
 	t.Helper()
 	for _, way := range [][2]net.Conn{{h.client, h.server}, {h.server, h.client}} {
-		_ = way[1].SetDeadline(time.Now().Add(patient))
+		for _, end := range way {
+			_ = end.SetDeadline(time.Now().Add(patient))
+		}
 		if _, err := way[0].Write([]byte("x")); err != nil {
 			t.Fatalf("%s, %s: %v", h.what, when, err)
 		}
