@@ -137,8 +137,11 @@ func (a *Applier) Change(ctx context.Context, changes []plan.Change) (plan.Repor
 		return plan.Report{}, errors.New("ipvs: a change before the first full sync")
 	}
 	dev, err := device(a.k.links, false)
-	if err != nil || dev == nil {
-		return plan.Report{}, fmt.Errorf("the interface %s is gone: %w", Device, err)
+	if err == nil && dev == nil {
+		err = fmt.Errorf("somebody has deleted the interface %s", Device)
+	}
+	if err != nil {
+		return plan.Report{}, err
 	}
 	tally := a.tally
 	before, after := tally.move(changes)
