@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"orrery.example.org/proxy/ipvs"
 )
 
 // A running proxy goes over to another mode in three steps: the new mode's rules are
@@ -90,7 +92,11 @@ func (p *Proxy) exchange(ctx context.Context, in *informers, to *mode) error {
 func (p *Proxy) removeOtherModes(ctx context.Context) {
 	err := cleanupBut(ctx, p.cfg.Host, p.mode.Load())
 	p.others = err != nil
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, ipvs.ErrInUse):
+		p.log.Info("the rules of another mode are still in use", "err", err)
+	default:
 		p.log.Error("cannot remove the rules of another mode", "err", err)
 	}
 }

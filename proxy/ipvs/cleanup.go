@@ -13,6 +13,9 @@ import (
 	"orrery.example.org/proxy/plan"
 )
 
+// ErrInUse means that the clean-up has to be done once more, later.
+var ErrInUse = errors.New("ipvs waits for the last of some connections to end")
+
 // CleanupAll removes virtual servers, ipsets and Device from a network namespace, of both
 // families. The chains are iptables.CleanupAll's business, before this: some of them
 // belong to the mode iptables as well, and while they are there their sets cannot go.
@@ -70,7 +73,7 @@ func (r remover) servers() error {
 		}
 	}
 	if err = errors.Join(err, r.addresses(a)); err == nil && len(a.retired) > 0 {
-		err = fmt.Errorf("%d virtual servers of ipvs wait for the last of their connections to end", len(a.retired))
+		err = fmt.Errorf("%w: %d virtual servers", ErrInUse, len(a.retired))
 	}
 	return err
 }
