@@ -29,17 +29,19 @@ import (
 const (
 	roleCoreDNS = "coredns"
 	roleOurs    = "ours"
+	roleNothing = "nothing"
 )
 
 // BenchmarkServers has dnsperf ask each server for the addresses of 1,000 Services, as fast
-// as it can and then at half of that rate, for latency. Run it with -benchtime 1x.
+// as it can and then at half of that rate, for latency; and one that does nothing, to see
+// what is left to be won. Run it with -benchtime 1x.
 func BenchmarkServers(b *testing.B) {
 	if _, err := exec.LookPath("dnsperf"); err != nil {
 		b.Skip("needs dnsperf, of the package of that name")
 	}
 	c := newCluster(b)
 	queries := fillMany(b, c, 1000, 5)
-	for _, server := range []string{roleCoreDNS, roleOurs} {
+	for _, server := range []string{roleCoreDNS, roleOurs, roleNothing} {
 		b.Run(server, func(b *testing.B) {
 			p := startProcess(b, server, c)
 			p.load(b, queries, time.Second) // warm
@@ -129,7 +131,7 @@ func startProcess(b *testing.B, server string, c *cluster) *process {
 		}
 	})
 	deadline := time.Now().Add(patience)
-	for !p.answers() {
+	for !p.answers(server) {
 		if time.Now().After(deadline) {
 			b.Fatalf("%s does not answer", server)
 		}
@@ -138,8 +140,11 @@ func startProcess(b *testing.B, server string, c *cluster) *process {
 	return p
 }
 
-func (p *process) answers() bool {
+func (p *process) answers(server string) bool {
 	a := &asker{address: fmt.Sprintf("127.0.0.1:%d", p.port)}
+	if server == roleNothing {
+		return a.hears()
+	}
 	return a.knows("service-0.default.svc.cluster.local.")
 }
 
@@ -163,6 +168,9 @@ func serveRole(server string) int {
 
 func serveUntil(ctx context.Context, server string, port int, kubeconfig string) error {
 	s := settings{pods: "insecure"}
+	if server == roleNothing {
+		return serveNothing(ctx, port)
+	}
 	if server == roleCoreDNS {
 		caddy.Quiet, dnsserver.Quiet = true, true
 		instance, err := caddy.Start(caddy.CaddyfileInput{
