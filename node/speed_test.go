@@ -15,16 +15,19 @@ import (
 	"orrery.example.org/pki"
 )
 
+// sorts are the two sorts of containers there are.
+var sorts = []struct {
+	name, image string
+	change      func(*corev1.PodSpec)
+}{
+	{"built-in", "nginx", func(*corev1.PodSpec) {}},
+	{"process", "busybox", command("sleep", "1000")},
+}
+
 // BenchmarkPod measures from a Pod's creation to the write of its Ready condition,
 // with an API that costs nothing: what the agent adds.
 func BenchmarkPod(b *testing.B) {
-	for _, row := range []struct {
-		name, image string
-		change      func(*corev1.PodSpec)
-	}{
-		{"built-in", "nginx", func(*corev1.PodSpec) {}},
-		{"process", "busybox", command("sleep", "1000")},
-	} {
+	for _, row := range sorts {
 		b.Run(row.name, func(b *testing.B) {
 			c := startCluster(b, "node1")
 			changes, err := c.api.CoreV1().Pods("default").Watch(c.ctx, metav1.ListOptions{})
@@ -68,13 +71,7 @@ func reportMedian(b *testing.B, took []time.Duration) {
 // BenchmarkExec measures from the request at the node's port to the program's exit status,
 // with a connection for each, as kubectl makes one.
 func BenchmarkExec(b *testing.B) {
-	for _, row := range []struct {
-		name, image string
-		change      func(*corev1.PodSpec)
-	}{
-		{"built-in", "nginx", func(*corev1.PodSpec) {}},
-		{"process", "busybox", command("sleep", "1000")},
-	} {
+	for _, row := range sorts {
 		b.Run(row.name, func(b *testing.B) {
 			c := startCluster(b, "node1")
 			c.pod("node1", "target", row.image, row.change)

@@ -119,13 +119,7 @@ func TestEndsInTheMiddle(t *testing.T) {
 					keep = append(keep[:len(keep):len(keep)], all[i:i+2]...)
 				}
 			}
-			cfg := Defaults()
-			cfg.NodeName, cfg.Host = Here, w.Node
-			inMode(&cfg)
-			p, err := newProxy(cfg, fake.NewClientset(keep...))
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := prepare(t, w.Node, fake.NewClientset(keep...), inMode)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(300))*time.Millisecond)
 			if err := p.Run(ctx); err != nil {
 				t.Fatal(err)
@@ -191,17 +185,7 @@ func TestProgramFailsOnce(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	changed := fake.NewClientset(objects(svc, "c")...)
-	cfg := Defaults()
-	cfg.NodeName, cfg.Host = Here, w.Node
-	p, err := newProxy(cfg, changed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	again := &running{Proxy: p, client: changed, stop: func() { cancel(); <-done }}
+	again := begin(t, w.Node, fake.NewClientset(objects(svc, "c")...))
 	eventually(t, "failures are counted", func() bool {
 		_, body := get(t, w.Node, "http://127.0.0.1:10249/metrics")
 		return strings.Contains(body, "kubeproxy_sync_proxy_rules_iptables_restore_failures_total{")

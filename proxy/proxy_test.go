@@ -30,10 +30,12 @@ const soon = time.Minute // how long anything may take before a test gives up
 type running struct {
 	*Proxy
 	client kubernetes.Interface
-	stop   func() // ends Run and fails the test if it returned an error
+	ended  chan error // what Run returned
+	stop   func()     // ends Run and fails the test if it returned an error
 }
 
-func run(t testing.TB, h *host.Host, client kubernetes.Interface, tweaks ...func(*Config)) *running {
+// prepare makes a Proxy for a node. Nothing runs yet.
+func prepare(t testing.TB, h *host.Host, client kubernetes.Interface, tweaks ...func(*Config)) *Proxy {
 	t.Helper()
 	cfg := Defaults()
 	cfg.NodeName, cfg.Host = Here, h
@@ -45,25 +47,39 @@ func run(t testing.TB, h *host.Host, client kubernetes.Interface, tweaks ...func
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// begin starts one, which ends with the test at the latest.
+func begin(t testing.TB, h *host.Host, client kubernetes.Interface, tweaks ...func(*Config)) *running {
+	t.Helper()
+	p := prepare(t, h, client, tweaks...)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
 	stopped := false
-	r := &running{Proxy: p, client: client, stop: func() {
+	r := &running{Proxy: p, client: client, ended: ended, stop: func() {
 		if stopped {
 			return
 		}
 		stopped = true
 		cancel()
-		if err := <-done; err != nil {
+		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	}}
 	t.Cleanup(r.stop)
+	return r
+}
+
+// run starts one and waits until it is ready.
+func run(t testing.TB, h *host.Host, client kubernetes.Interface, tweaks ...func(*Config)) *running {
+	t.Helper()
+	r := begin(t, h, client, tweaks...)
 	select {
-	case <-p.Ready():
-	case err := <-done:
-		stopped = true
+	case <-r.Ready():
+	case err := <-r.ended:
+		r.ended <- nil // for stop
 		t.Fatalf("Run: %v", err)
 	case <-time.After(soon):
 		t.Fatal("not ready")

@@ -117,17 +117,20 @@ func TestPick(t *testing.T) {
 				}
 				all.nodes[n.Name] = info
 			}
-			got := ""
-			if n, why := pick(row.pod, all); n != nil {
-				got = n.Name
-			} else {
-				got = explain(all, why)
-			}
-			if got != row.want {
+			if got := verdict(row.pod, all); got != row.want {
 				t.Errorf("got %q, want %q", got, row.want)
 			}
 		})
 	}
+}
+
+// verdict is the node that a Pod gets, or why it gets none.
+func verdict(p *corev1.Pod, all cluster) string {
+	n, why := pick(p, all)
+	if n != nil {
+		return n.Name
+	}
+	return explain(all, why)
 }
 
 // TestBurst places Pods faster than any of them shows up on its node.

@@ -171,13 +171,7 @@ func TestTopology(t *testing.T) {
 			pod("p"), "a1"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			all, got := world(row.put), ""
-			if n, why := pick(row.pod, all); n != nil {
-				got = n.Name
-			} else {
-				got = explain(all, why)
-			}
-			if got != row.want {
+			if got := verdict(row.pod, world(row.put)); got != row.want {
 				t.Errorf("got %q, want %q", got, row.want)
 			}
 		})

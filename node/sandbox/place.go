@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -40,23 +39,15 @@ func (s *Sandbox) NewPlace(c PlaceConfig) (*Place, error) {
 	if c.PIDs == nil && !c.HostPID {
 		l.pids, l.own = &PIDs{box: s, paused: c.BuiltIn}, true
 	}
-	err := s.Host.Do(func() error {
+	err := s.Host.Do(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("new mount namespace: %w", err)
 		}
 		if err := s.furnish(c); err != nil {
 			return err
 		}
-		net, err := os.Open("/proc/thread-self/ns/net")
-		if err != nil {
-			return err
-		}
-		mnt, err := os.Open("/proc/thread-self/ns/mnt")
-		if err != nil {
-			return errors.Join(err, net.Close())
-		}
-		l.host = host.New(c.Name, net, mnt)
-		return nil
+		l.host, err = here(c.Name)
+		return err
 	})
 	if err != nil {
 		return nil, err

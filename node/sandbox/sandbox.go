@@ -105,6 +105,19 @@ func newUTS(hostname string) (*os.File, error) {
 	return os.Open("/proc/thread-self/ns/uts")
 }
 
+// here is the place whose namespaces the calling thread is in.
+func here(name string) (*host.Host, error) {
+	net, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	mnt, err := os.Open("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return nil, errors.Join(err, net.Close())
+	}
+	return host.New(name, net, mnt), nil
+}
+
 // shareNetwork is host.Create for a Pod with hostNetwork: it runs prepare in a mount
 // namespace of its own but in the node's network namespace.
 func shareNetwork(name string, node *host.Host, prepare func() error) (h *host.Host, err error) {
@@ -120,15 +133,9 @@ func shareNetwork(name string, node *host.Host, prepare func() error) (h *host.H
 		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
-		net, err := os.Open("/proc/thread-self/ns/net")
-		if err != nil {
+		if h, err = here(name); err != nil {
 			return err
 		}
-		mnt, err := os.Open("/proc/thread-self/ns/mnt")
-		if err != nil {
-			return errors.Join(err, net.Close())
-		}
-		h = host.New(name, net, mnt)
 		return prepare()
 	})
 	if err != nil {

@@ -186,11 +186,7 @@ func (a *Applier) Intact(ctx context.Context) (bool, error) {
 	if err != nil || len(differences) > 0 {
 		return false, err
 	}
-	dev, err := device(a.k.links, false)
-	if err != nil {
-		return false, err
-	}
-	bound, _, err := a.k.addresses(dev)
+	dev, bound, _, err := a.bound()
 	if err != nil {
 		return false, err
 	}
@@ -203,15 +199,19 @@ func (a *Applier) Check(ctx context.Context, s plan.Snapshot) ([]string, error) 
 	if err := a.connect(); err != nil {
 		return nil, err
 	}
-	dev, err := device(a.k.links, false)
-	if err != nil {
-		return nil, err
-	}
-	_, others, err := a.k.addresses(dev)
+	_, _, others, err := a.bound()
 	if err != nil {
 		return nil, err
 	}
 	return a.compare(ctx, a.count(s, others).all())
+}
+
+// bound is Device, the addresses on it, and those on other interfaces.
+func (a *Applier) bound() (dev netlink.Link, ours map[netip.Addr]bool, others []netip.Addr, err error) {
+	if dev, err = device(a.k.links, false); err == nil {
+		ours, others, err = a.k.addresses(dev)
+	}
+	return dev, ours, others, err
 }
 
 // compare lists how the kernel differs from a model.

@@ -113,12 +113,18 @@ func (a *asker) ask(t testing.TB, q question) reply {
 
 // knows reports whether a name has an address.
 func (a *asker) knows(name string) bool {
+	m, err := a.once(name)
+	return err == nil && len(m.Answer) > 0
+}
+
+// once asks for an address over a connection of its own.
+func (a *asker) once(name string) (*miekg.Msg, error) {
 	a.conns = map[bool]*miekg.Conn{}
 	m, err := a.exchange(false, question{name: name, qtype: miekg.TypeA, class: miekg.ClassINET}.message())
 	if conn := a.conns[false]; conn != nil {
 		_ = conn.Close()
 	}
-	return err == nil && len(m.Answer) > 0
+	return m, err
 }
 
 func (a *asker) exchange(tcp bool, query *miekg.Msg) (*miekg.Msg, error) {

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"syscall"
 
-	miekg "github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -42,14 +41,4 @@ func serveNothing(ctx context.Context, port int) error {
 		})
 	}
 	return sockets.Wait()
-}
-
-// hears tells whether there is any reply at all.
-func (a *asker) hears() bool {
-	a.conns = map[bool]*miekg.Conn{}
-	_, err := a.exchange(false, question{name: "service-0.", qtype: miekg.TypeA, class: miekg.ClassINET}.message())
-	if conn := a.conns[false]; conn != nil {
-		_ = conn.Close()
-	}
-	return err == nil
 }
