@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orrery.example.org/node/console"
+	"orrery.example.org/node/status"
 	"orrery.example.org/node/workload"
 )
 
@@ -116,7 +117,7 @@ func (c *container) restart(code int32) bool {
 	switch {
 	case c.list == ephemeralList:
 		return false
-	case restarts(c.spec.RestartPolicy):
+	case status.IsSidecar(&c.spec):
 		return true
 	case c.list == "initContainers":
 		return code != 0 && policy != corev1.RestartPolicyNever

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"orrery.example.org/node/network"
+	"orrery.example.org/node/status"
 )
 
 // nodes watches all Nodes: the agent's own for its podCIDR and its status, the
@@ -140,7 +141,7 @@ func (n *Node) syncStatus(ctx context.Context, lister corelisters.NodeLister, du
 		return err
 	}
 	report := n.cfg.nodeStatus(n.facts, true, metav1.Now())
-	if !due && equality.Semantic.DeepEqual(timeless(self.Status), timeless(mergeNodeStatus(self.Status, report))) {
+	if !due && equality.Semantic.DeepEqual(timeless(self.Status), timeless(status.MergeNode(self.Status, report))) {
 		return nil
 	}
 	if _, err := n.patchNodeStatus(ctx, self, report); err != nil {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"orrery.example.org/node/sandbox"
+	"orrery.example.org/node/status"
 )
 
 // pod is the worker of one Pod. One goroutine (work) takes in new versions of the
@@ -25,8 +26,8 @@ type pod struct {
 	done     chan struct{} // closed when work has returned
 	wake     chan struct{} // holds a token when there is something new to look at
 	started  metav1.Time
-	working  bool       // guarded by node.mu
-	rejected *rejection // set before work
+	working  bool              // guarded by node.mu
+	rejected *status.Rejection // set before work
 
 	debug     chan struct{} // holds a token when there is a new ephemeral container
 	refresh   chan struct{} // holds a token when an object that it is made of changed, or the Pod's own fields

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"orrery.example.org/node/status"
 )
 
 // run makes the sandbox and runs the containers until all have ended: by themselves
@@ -30,7 +32,7 @@ func (p *pod) run(stop, kill context.Context) {
 		}
 	}()
 	for _, c := range p.init {
-		if !restarts(c.spec.RestartPolicy) {
+		if !status.IsSidecar(&c.spec) {
 			c.supervise(stop, kill)
 			if stop.Err() != nil || !c.succeeded() {
 				return
@@ -96,7 +98,7 @@ func (p *pod) endOverdue(stopAll func(), killAll func(error)) {
 	p.mu.Lock()
 	p.overdue = true
 	p.mu.Unlock()
-	p.event(corev1.EventTypeNormal, deadlineExceeded, deadlineMessage)
+	p.event(corev1.EventTypeNormal, status.DeadlineExceeded, status.DeadlineMessage)
 	p.announceStop()
 	stopAll()
 	time.AfterFunc(graceOf(p.latest()), func() { killAll(errGraceOver) })

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"orrery.example.org/api"
+	"orrery.example.org/node/status"
 )
 
 // watchPods runs the Pods that are bound to this node, each in a goroutine of its
@@ -135,7 +136,7 @@ func (n *Node) podGone(uid types.UID) {
 }
 
 // admit decides whether there is room for one more Pod. n.mu is held.
-func (n *Node) admit(p *pod) *rejection {
+func (n *Node) admit(p *pod) *status.Rejection {
 	object := p.latest()
 	if final(object) || isMirror(object) {
 		return nil
@@ -150,10 +151,10 @@ func (n *Node) admit(p *pod) *rejection {
 	}
 	switch {
 	case count >= n.cfg.MaxPods:
-		return &rejection{"OutOfpods", fmt.Sprintf(
+		return &status.Rejection{Reason: "OutOfpods", Message: fmt.Sprintf(
 			"Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", count, n.cfg.MaxPods)}
 	case clash:
-		return &rejection{"NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
+		return &status.Rejection{Reason: "NodePorts", Message: "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
 	default:
 		return nil
 	}

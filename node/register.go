@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"orrery.example.org/node/status"
 )
 
 // pace is the time until the next try: short at first, since the API server may be
@@ -81,9 +83,9 @@ func (n *Node) patchNode(ctx context.Context, old, new *corev1.Node, subresource
 	return n.client.CoreV1().Nodes().Patch(ctx, old.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, subresources...)
 }
 
-func (n *Node) patchNodeStatus(ctx context.Context, old *corev1.Node, status corev1.NodeStatus) (*corev1.Node, error) {
+func (n *Node) patchNodeStatus(ctx context.Context, old *corev1.Node, report corev1.NodeStatus) (*corev1.Node, error) {
 	new := old.DeepCopy()
-	new.Status = mergeNodeStatus(old.Status, status)
+	new.Status = status.MergeNode(old.Status, report)
 	return n.patchNode(ctx, old, new, "status")
 }
 
@@ -122,15 +124,11 @@ func (c Config) node(f facts, now metav1.Time) *corev1.Node {
 	return node
 }
 
-// networkNotReady is upstream's message for a node without its part of the network.
-const networkNotReady = "container runtime network not ready: NetworkReady=false " +
-	"reason:NetworkPluginNotReady message:Network plugin returns error: no podCIDR is assigned to the node yet"
-
 // nodeStatus is the status that the agent reports.
 func (c Config) nodeStatus(f facts, ready bool, now metav1.Time) corev1.NodeStatus {
 	resources := corev1.ResourceList{corev1.ResourcePods: *quantity(int64(c.MaxPods))}
 	maps.Copy(resources, f.resources)
-	status := corev1.NodeStatus{
+	s := corev1.NodeStatus{
 		Capacity:    resources,
 		Allocatable: resources,
 		Addresses: []corev1.NodeAddress{
@@ -138,48 +136,10 @@ func (c Config) nodeStatus(f facts, ready bool, now metav1.Time) corev1.NodeStat
 		},
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(c.Port)}},
 		NodeInfo:        f.info,
+		Conditions:      status.NodeConditions(ready, now),
 	}
 	for _, image := range c.Images {
-		status.Images = append(status.Images, corev1.ContainerImage{Names: []string{imageID(image, nil), image.Name}})
+		s.Images = append(s.Images, corev1.ContainerImage{Names: []string{imageID(image, nil), image.Name}})
 	}
-	condition := func(t corev1.NodeConditionType, s corev1.ConditionStatus, reason, message string) {
-		status.Conditions = append(status.Conditions, corev1.NodeCondition{
-			Type: t, Status: s, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
-		})
-	}
-	condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
-	condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
-	condition(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
-	if ready {
-		condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
-	} else {
-		condition(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", networkNotReady)
-	}
-	return status
-}
-
-// mergeNodeStatus puts what the agent reports into a status that others may have
-// written to as well: their conditions stay, and a condition that says what it said
-// before keeps the time since when.
-func mergeNodeStatus(old, report corev1.NodeStatus) corev1.NodeStatus {
-	merged := *old.DeepCopy()
-	conditions := merged.Conditions
-	merged.Capacity, merged.Allocatable = report.Capacity, report.Allocatable
-	merged.Addresses, merged.NodeInfo, merged.Images = report.Addresses, report.NodeInfo, report.Images
-	merged.DaemonEndpoints = report.DaemonEndpoints
-next:
-	for _, c := range report.Conditions {
-		for i := range conditions {
-			if conditions[i].Type == c.Type {
-				if conditions[i].Status == c.Status {
-					c.LastTransitionTime = conditions[i].LastTransitionTime
-				}
-				conditions[i] = c
-				continue next
-			}
-		}
-		conditions = append(conditions, c)
-	}
-	merged.Conditions = conditions
-	return merged
+	return s
 }

@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
+
+	"orrery.example.org/node/status"
 )
 
 func testConfig(t *testing.T) Config {
@@ -34,7 +36,7 @@ func TestNodeStatus(t *testing.T) {
 	c, now := testConfig(t), metav1.Now()
 	f := facts{resources: corev1.ResourceList{corev1.ResourceCPU: *quantity(2)}}
 	for ready, want := range map[bool]string{
-		false: "Ready=False KubeletNotReady " + networkNotReady,
+		false: "Ready=False KubeletNotReady " + status.NetworkNotReady,
 		true:  "Ready=True KubeletReady kubelet is posting ready status",
 	} {
 		s := c.nodeStatus(f, ready, now)
@@ -51,26 +53,6 @@ func TestNodeStatus(t *testing.T) {
 	}
 	if len(f.resources) != 1 {
 		t.Error("the facts were changed")
-	}
-}
-
-func TestMergeNodeStatus(t *testing.T) {
-	c := testConfig(t)
-	early, late := metav1.NewTime(time.Unix(1000, 0)), metav1.NewTime(time.Unix(2000, 0))
-	old := c.nodeStatus(facts{}, false, early)
-	old.Conditions = append(old.Conditions, corev1.NodeCondition{Type: "example.org/Mine", Status: corev1.ConditionTrue})
-	merged := mergeNodeStatus(old, c.nodeStatus(facts{}, true, late))
-	for _, condition := range merged.Conditions {
-		want := early
-		if condition.Type == corev1.NodeReady {
-			want = late
-		}
-		if condition.Type != "example.org/Mine" && condition.LastTransitionTime != want {
-			t.Errorf("%s since %s, want %s", condition.Type, condition.LastTransitionTime, want)
-		}
-	}
-	if len(merged.Conditions) != len(old.Conditions) {
-		t.Errorf("%d conditions, want %d", len(merged.Conditions), len(old.Conditions))
 	}
 }
 

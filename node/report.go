@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"orrery.example.org/node/status"
 )
 
 // report writes the Pod's status, if it changed, and deletes the object when the Pod
@@ -46,14 +48,14 @@ func (p *pod) patchStatus(ctx context.Context, object *corev1.Pod, over bool) (*
 		return object, nil // reported for good, maybe by an earlier run of the agent
 	}
 	o := p.outcome()
-	o.over = over
-	status := podStatus(object, o, metav1.Now())
-	if equality.Semantic.DeepEqual(status, object.Status) {
+	o.Over = over
+	next := status.Pod(object, o, metav1.Now())
+	if equality.Semantic.DeepEqual(next, object.Status) {
 		return object, nil
 	}
 	// The uid in the patch makes it fail on another Pod of that name.
 	identity := metav1.ObjectMeta{UID: object.UID}
-	patch, err := twoWayPatch(&corev1.Pod{Status: object.Status}, &corev1.Pod{ObjectMeta: identity, Status: status})
+	patch, err := twoWayPatch(&corev1.Pod{Status: object.Status}, &corev1.Pod{ObjectMeta: identity, Status: next})
 	if err != nil {
 		return nil, err
 	}
@@ -69,23 +71,23 @@ func (p *pod) patchStatus(ctx context.Context, object *corev1.Pod, over bool) (*
 }
 
 // outcome is what the Pod has come to.
-func (p *pod) outcome() outcome {
+func (p *pod) outcome() status.Outcome {
 	p.mu.Lock()
-	o := outcome{
-		sandboxUp: p.box != nil, hostIP: p.node.cfg.Address, started: p.started, rejected: p.rejected, overdue: p.overdue,
+	o := status.Outcome{
+		SandboxUp: p.box != nil, HostIP: p.node.cfg.Address, Started: p.started, Rejected: p.rejected, Overdue: p.overdue,
 	}
 	if p.addr.IsValid() {
-		o.podIP = p.addr.String()
+		o.PodIP = p.addr.String()
 	}
 	p.mu.Unlock()
 	for _, c := range p.init {
-		o.init = append(o.init, c.current())
+		o.Init = append(o.Init, c.current())
 	}
 	for _, c := range p.main {
-		o.containers = append(o.containers, c.current())
+		o.Containers = append(o.Containers, c.current())
 	}
 	for _, c := range p.debuggers() {
-		o.ephemeral = append(o.ephemeral, c.current())
+		o.Ephemeral = append(o.Ephemeral, c.current())
 	}
 	return o
 }

@@ -427,11 +427,11 @@ func TestAdmit(t *testing.T) {
 	add("a", corev1.PodRunning)
 	add("done", corev1.PodSucceeded)
 	if why := n.admit(add("b", "")); why != nil {
-		t.Errorf("the second of two was rejected: %s", why.message)
+		t.Errorf("the second of two was rejected: %s", why.Message)
 	}
 	why := n.admit(add("c", ""))
-	if why == nil || why.reason != "OutOfpods" ||
-		why.message != "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2" {
+	if why == nil || why.Reason != "OutOfpods" ||
+		why.Message != "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2" {
 		t.Errorf("the third of two: %+v", why)
 	}
 }

@@ -1,4 +1,9 @@
-package node
+// Package status puts into words what a node knows about its Pods and about itself: the
+// phase, the conditions, and what changes in them.
+//
+// Upstream counterpart: the pure half of pkg/kubelet/status and of kubelet's nodestatus.
+// What a node found out flows in, the status of a Pod or of the Node flows out.
+package status
 
 import (
 	"slices"
@@ -8,49 +13,49 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// outcome is what the agent knows about a Pod's run; podStatus puts it into words.
-type outcome struct {
-	init, containers []corev1.ContainerStatus
-	ephemeral        []corev1.ContainerStatus // which decide nothing
-	over             bool                     // nothing of the Pod runs or will run here again
-	sandboxUp        bool
-	podIP            string // stays when the sandbox has gone
-	hostIP           string
-	started          metav1.Time
-	rejected         *rejection // the node refused the Pod
-	overdue          bool       // the node stopped the Pod, because it was active for too long
+// Outcome is what a node knows about a Pod's run; Pod puts it into words.
+type Outcome struct {
+	Init, Containers []corev1.ContainerStatus
+	Ephemeral        []corev1.ContainerStatus // which decide nothing
+	Over             bool                     // nothing of the Pod runs or will run here again
+	SandboxUp        bool
+	PodIP            string // stays when the sandbox has gone
+	HostIP           string
+	Started          metav1.Time
+	Rejected         *Rejection // the node refused the Pod
+	Overdue          bool       // the node stopped the Pod, because it was active for too long
 }
 
 // What becomes of a Pod that is overdue, in upstream's words.
 const (
-	deadlineExceeded = "DeadlineExceeded"
-	deadlineMessage  = "Pod was active on the node longer than the specified deadline"
+	DeadlineExceeded = "DeadlineExceeded"
+	DeadlineMessage  = "Pod was active on the node longer than the specified deadline"
 )
 
-// rejection is why a node refuses a Pod.
-type rejection struct{ reason, message string }
+// Rejection is why a node refuses a Pod.
+type Rejection struct{ Reason, Message string }
 
-// podStatus is the Pod's next status. Conditions that others wrote stay, and a
+// Pod is the Pod's next status. Conditions that others wrote stay, and a
 // condition that says what it said before keeps the time since when.
-func podStatus(pod *corev1.Pod, o outcome, now metav1.Time) corev1.PodStatus {
+func Pod(pod *corev1.Pod, o Outcome, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	status.ObservedGeneration = pod.Generation
-	status.HostIP, status.HostIPs = o.hostIP, []corev1.HostIP{{IP: o.hostIP}}
+	status.HostIP, status.HostIPs = o.HostIP, []corev1.HostIP{{IP: o.HostIP}}
 	if status.StartTime == nil {
-		status.StartTime = &o.started
+		status.StartTime = &o.Started
 	}
-	if o.rejected != nil {
-		status.Phase, status.Reason, status.Message = corev1.PodFailed, o.rejected.reason, o.rejected.message
+	if o.Rejected != nil {
+		status.Phase, status.Reason, status.Message = corev1.PodFailed, o.Rejected.Reason, o.Rejected.Message
 		return status
 	}
-	if o.podIP != "" {
-		status.PodIP, status.PodIPs = o.podIP, []corev1.PodIP{{IP: o.podIP}}
+	if o.PodIP != "" {
+		status.PodIP, status.PodIPs = o.PodIP, []corev1.PodIP{{IP: o.PodIP}}
 	}
-	status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses = o.init, o.containers, o.ephemeral
+	status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses = o.Init, o.Containers, o.Ephemeral
 	if status.Phase != corev1.PodFailed && status.Phase != corev1.PodSucceeded { // those are final
 		status.Phase = phase(&pod.Spec, o)
-		if o.over && o.overdue {
-			status.Phase, status.Reason, status.Message = corev1.PodFailed, deadlineExceeded, deadlineMessage
+		if o.Over && o.Overdue {
+			status.Phase, status.Reason, status.Message = corev1.PodFailed, DeadlineExceeded, DeadlineMessage
 		}
 	}
 	for _, c := range conditions(pod, o, status.Phase) {
@@ -61,11 +66,11 @@ func podStatus(pod *corev1.Pod, o outcome, now metav1.Time) corev1.PodStatus {
 }
 
 // phase sums up the containers.
-func phase(spec *corev1.PodSpec, o outcome) corev1.PodPhase {
-	for i, c := range o.init {
+func phase(spec *corev1.PodSpec, o Outcome) corev1.PodPhase {
+	for i, c := range o.Init {
 		switch {
-		case restarts(spec.InitContainers[i].RestartPolicy):
-			if !begun(o.containers) && (c.Started == nil || !*c.Started) {
+		case IsSidecar(&spec.InitContainers[i]):
+			if !begun(o.Containers) && (c.Started == nil || !*c.Started) {
 				return corev1.PodPending
 			}
 		case failed(c) && spec.RestartPolicy == corev1.RestartPolicyNever:
@@ -75,7 +80,7 @@ func phase(spec *corev1.PodSpec, o outcome) corev1.PodPhase {
 		}
 	}
 	var running, waiting, stopped, succeeded int
-	for _, c := range o.containers {
+	for _, c := range o.Containers {
 		switch {
 		case c.State.Running != nil:
 			running++
@@ -91,11 +96,11 @@ func phase(spec *corev1.PodSpec, o outcome) corev1.PodPhase {
 		}
 	}
 	switch {
-	case o.over && (waiting > 0 || stopped != succeeded):
+	case o.Over && (waiting > 0 || stopped != succeeded):
 		return corev1.PodFailed
 	case waiting > 0:
 		return corev1.PodPending
-	case running > 0, spec.RestartPolicy == corev1.RestartPolicyAlways && !o.over:
+	case running > 0, spec.RestartPolicy == corev1.RestartPolicyAlways && !o.Over:
 		return corev1.PodRunning
 	case stopped == succeeded:
 		return corev1.PodSucceeded
@@ -113,9 +118,9 @@ func begun(all []corev1.ContainerStatus) bool {
 	})
 }
 
-// restarts says whether an init container is a sidecar.
-func restarts(p *corev1.ContainerRestartPolicy) bool {
-	return p != nil && *p == corev1.ContainerRestartPolicyAlways
+// IsSidecar says whether an init container runs as long as its Pod.
+func IsSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
 func failed(c corev1.ContainerStatus) bool {
@@ -123,15 +128,15 @@ func failed(c corev1.ContainerStatus) bool {
 }
 
 // conditions are those that kubelet owns.
-func conditions(pod *corev1.Pod, o outcome, phase corev1.PodPhase) []corev1.PodCondition {
-	containersReady := readiness(corev1.ContainersReady, pod.Spec.Containers, o.containers, phase)
+func conditions(pod *corev1.Pod, o Outcome, phase corev1.PodPhase) []corev1.PodCondition {
+	containersReady := readiness(corev1.ContainersReady, pod.Spec.Containers, o.Containers, phase)
 	ready := containersReady
 	ready.Type = corev1.PodReady
 	if ready.Status == corev1.ConditionTrue {
 		ready = readinessGates(pod, ready)
 	}
 	return []corev1.PodCondition{
-		{Type: corev1.PodReadyToStartContainers, Status: boolStatus(o.sandboxUp)},
+		{Type: corev1.PodReadyToStartContainers, Status: boolStatus(o.SandboxUp)},
 		initialized(pod, o, phase),
 		ready,
 		containersReady,
@@ -147,17 +152,17 @@ func boolStatus(b bool) corev1.ConditionStatus {
 }
 
 // initialized: every init container has ended well, every sidecar has started.
-func initialized(pod *corev1.Pod, o outcome, phase corev1.PodPhase) corev1.PodCondition {
+func initialized(pod *corev1.Pod, o Outcome, phase corev1.PodPhase) corev1.PodCondition {
 	c := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
 	if phase == corev1.PodSucceeded {
 		c.Reason = "PodCompleted"
 		return c
 	}
 	var incomplete []string
-	for i, s := range o.init {
-		sidecar := restarts(pod.Spec.InitContainers[i].RestartPolicy)
+	for i, s := range o.Init {
+		sidecar := IsSidecar(&pod.Spec.InitContainers[i])
 		done := s.State.Terminated != nil && !failed(s)
-		if sidecar && begun(o.containers) {
+		if sidecar && begun(o.Containers) {
 			continue
 		}
 		if !(sidecar && s.Started != nil && *s.Started || !sidecar && done) {
