@@ -17,6 +17,7 @@ import (
 	"orrery.example.org/lab"
 	"orrery.example.org/lb"
 	"orrery.example.org/node"
+	"orrery.example.org/node/fake"
 	"orrery.example.org/proxy"
 )
 
@@ -95,6 +96,7 @@ func TestShippedConfigs(t *testing.T) {
 		"controller.yaml": controllerConfig{Config: controller.Defaults()},
 		"proxy.yaml":      proxyConfig{Config: proxy.Defaults()},
 		"node.yaml":       nodeConfig{Config: node.Defaults()},
+		"fake-nodes.yaml": fakeConfig{Config: fake.Defaults()},
 		"lb.yaml":         lbConfig{Config: lb.Defaults()},
 		"dns.yaml":        dnsConfig{Config: dns.Defaults()},
 	} {

@@ -39,7 +39,7 @@ that --config names, then defaults; configs/ has one commented file per componen
 		Args: cobra.NoArgs,
 		Run:  func(cmd *cobra.Command, _ []string) { _ = cmd.Help() },
 	}
-	cmd.AddCommand(newServeAPIServerCommand(), serveController(), serveNode(), serveProxy(), serveDNS(), serveLB(), serveNetwork())
+	cmd.AddCommand(newServeAPIServerCommand(), serveController(), serveNode(), serveProxy(), serveDNS(), serveLB(), serveNetwork(), serveFakeNodes())
 	return cmd
 }
 

@@ -100,6 +100,7 @@ func (c *apiServerConfig) writeKubeconfigs() error {
 	clients := map[string]pki.Request{
 		"admin": pki.Admin, "controller": pki.ControllerManager, "proxy": pki.KubeProxy, "lb": pki.LoadBalancer,
 		"dns": pki.ServiceAccount("kube-system", "coredns"), "scheduler": pki.Scheduler, "network": pki.PodNetwork,
+		"fake-nodes": pki.FakeNodes,
 	}
 	for _, n := range c.Nodes {
 		name, address, err := parseNode(n)

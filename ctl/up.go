@@ -23,9 +23,17 @@ func newUpCommand() *cobra.Command {
 namespaces, a service proxy on each node and cluster DNS, in one process.
 
 It returns when every node is Ready, cluster DNS answers and the kubernetes Service
-is reachable. It needs neither Docker nor root.`,
+is reachable. It needs neither Docker nor root.
+
+Fake nodes are Ready, and their Pods Running, in the API only: no packet reaches those
+Pods, and they have neither logs nor anything to exec into. The scheduler treats them as it
+does all nodes; what must be real asks for it (node affinity: type NotIn [fake]), or taint
+them: ctl taint nodes -l type=fake fake=true:NoSchedule`,
 		Example: `  # Three nodes
   ctl up
+
+  # A hundred nodes more that are only simulated: Pods are Running there, in the API
+  ctl up --fake-nodes 100
 
   # Another lab beside it, with its API on a port of its own choice
   ctl up --name two --nodes 1`,

@@ -95,7 +95,7 @@ func (c *cluster) removeStaleNodes(ctx context.Context) error {
 	}
 	now := *metav1.NewDeleteOptions(0)
 	for _, n := range nodes.Items {
-		if c.fabric.hosts[n.Name] != nil {
+		if c.hasNode(n.Name) {
 			continue
 		}
 		if err := c.admin.CoreV1().Nodes().Delete(ctx, n.Name, now); err != nil && !apierrors.IsNotFound(err) {

@@ -14,6 +14,7 @@ import (
 	"orrery.example.org/host"
 	"orrery.example.org/lb"
 	"orrery.example.org/node"
+	"orrery.example.org/node/fake"
 	"orrery.example.org/pki"
 	"orrery.example.org/proxy"
 )
@@ -30,6 +31,7 @@ type cluster struct {
 	core    *group // the API server: first to come, last to go
 	workers *group // all who talk to it
 	agents  []*node.Node
+	fakes   *fake.Nodes // nil: there are none
 	proxies []*proxy.Proxy
 	lb      *lb.Balancer
 	ports   *hostPorts
@@ -46,7 +48,7 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 	if c.ca, err = pki.LoadOrCreateCA(c.path("pki"), "orrery-ca"); err != nil {
 		return c, err
 	}
-	if c.fabric, err = newFabric(c.config.Nodes); err != nil {
+	if c.fabric, err = newFabric(c.config); err != nil {
 		return c, denied("build the node network", err)
 	}
 	done("certificates and the node network", "")
@@ -65,6 +67,9 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 		if err := c.startNode(i + 1); err != nil {
 			return c, err
 		}
+	}
+	if err := c.startFakes(); err != nil {
+		return c, err
 	}
 	if err := c.startBalancer(); err != nil {
 		return c, err
@@ -97,6 +102,12 @@ func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(
 		return c, err
 	}
 	done("cluster DNS answers", dnsService.String())
+	if c.fakes != nil {
+		if err := await(ctx, c.fakes.Ready(), "the fake nodes to be Ready"); err != nil {
+			return c, err
+		}
+		done("fake nodes Ready", strconv.Itoa(c.config.FakeNodes))
+	}
 	return c, nil
 }
 

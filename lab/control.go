@@ -138,6 +138,9 @@ func (l *Lab) status(c *cluster) Status {
 	for i, p := range c.proxies {
 		add(nodeName(i+1), nodeAddress(i+1), "agent, service proxy, Pods", p.Mode())
 	}
+	if c.fakes != nil {
+		add(fakes, fakesAddress, fmt.Sprintf("where the %d fake nodes are said to be", c.config.FakeNodes), "")
+	}
 	add(outside, outsideAddress, "a machine that is not in the cluster", "")
 	s.LoadBalancers = c.balancers()
 	return s

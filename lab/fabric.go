@@ -60,7 +60,7 @@ type fabric struct {
 }
 
 // newFabric makes the switch, and the machines on it.
-func newFabric(nodes int) (_ *fabric, err error) {
+func newFabric(c Config) (_ *fabric, err error) {
 	f := &fabric{hosts: map[string]*host.Host{}}
 	defer func() {
 		if err != nil {
@@ -82,8 +82,11 @@ func newFabric(nodes int) (_ *fabric, err error) {
 		return nil, fmt.Errorf("configure the switch: %w", err)
 	}
 	machines := map[string]netip.Addr{controlPlane: controlPlaneAddress, balancer: balancerAddress, outside: outsideAddress}
-	for i := 1; i <= nodes; i++ {
+	for i := 1; i <= c.Nodes; i++ {
 		machines[nodeName(i)] = nodeAddress(i)
+	}
+	if c.FakeNodes > 0 {
+		machines[fakes] = fakesAddress
 	}
 	for name, addr := range machines {
 		if err := f.attach(name, addr); err != nil {

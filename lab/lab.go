@@ -29,6 +29,7 @@ const stopTimeout = 20 * time.Second
 // Config of a lab.
 type Config struct {
 	Nodes     int    `mapstructure:"nodes" usage:"number of nodes"`
+	FakeNodes int    `mapstructure:"fake-nodes" usage:"number of nodes more that are only simulated: their Pods are Running in the API and run nowhere"`
 	APIPort   int    `mapstructure:"api-port" usage:"port of the API on 127.0.0.1; another one is chosen where the default is taken"`
 	ProxyMode string `mapstructure:"proxy-mode" usage:"how the service proxies program the kernel: iptables, nftables or ipvs"`
 	// NoFsync trades the safety of etcd's data for speed: for labs that are thrown away.
@@ -55,6 +56,9 @@ type Lab struct {
 func New(c Config) (*Lab, error) {
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		return nil, fmt.Errorf("a lab has 1 to %d nodes, not %d", maxNodes, c.Nodes)
+	}
+	if c.FakeNodes < 0 || c.Nodes+c.FakeNodes > maxAllNodes {
+		return nil, fmt.Errorf("a lab has up to %d nodes, the fake ones included, not %d and %d fake ones", maxAllNodes, c.Nodes, c.FakeNodes)
 	}
 	if c.APIPort < 0 || c.APIPort > 65535 {
 		return nil, fmt.Errorf("invalid API port %d: use 1 to 65535, or 0 for any free one", c.APIPort)

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -141,7 +139,7 @@ func (n *Node) syncStatus(ctx context.Context, lister corelisters.NodeLister, du
 		return err
 	}
 	report := n.cfg.nodeStatus(n.facts, true, metav1.Now())
-	if !due && equality.Semantic.DeepEqual(timeless(self.Status), timeless(status.MergeNode(self.Status, report))) {
+	if !due && status.SameNode(self.Status, status.MergeNode(self.Status, report)) {
 		return nil
 	}
 	if _, err := n.patchNodeStatus(ctx, self, report); err != nil {
@@ -154,14 +152,4 @@ func (n *Node) syncStatus(ctx context.Context, lister corelisters.NodeLister, du
 		n.nodeEvent("NodeReady", "Node "+n.cfg.Name+" status is now: NodeReady")
 	}
 	return nil
-}
-
-// timeless is a status without the times at which conditions were seen.
-func timeless(s corev1.NodeStatus) corev1.NodeStatus {
-	s = *s.DeepCopy()
-	for i := range s.Conditions {
-		s.Conditions[i].LastHeartbeatTime = metav1.Time{}
-		s.Conditions[i].LastTransitionTime = metav1.Time{}
-	}
-	return s
 }

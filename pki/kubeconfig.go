@@ -19,6 +19,7 @@ var (
 	PodNetwork        = ServiceAccount("kube-system", "pod-network")
 	KubeProxy         = Request{User: "system:kube-proxy", Groups: []string{"system:node-proxier"}}
 	LoadBalancer      = Request{User: "system:load-balancer"} // ours; upstream's are the cloud's
+	FakeNodes         = ServiceAccount("kube-system", "fake-nodes")
 )
 
 // Node is the identity of a node's agent.

@@ -2,6 +2,7 @@ package status
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -51,4 +52,18 @@ next:
 	}
 	merged.Conditions = conditions
 	return merged
+}
+
+// SameNode says whether two statuses say the same, whenever it was seen.
+func SameNode(a, b corev1.NodeStatus) bool {
+	return equality.Semantic.DeepEqual(timeless(a), timeless(b))
+}
+
+func timeless(s corev1.NodeStatus) corev1.NodeStatus {
+	s = *s.DeepCopy()
+	for i := range s.Conditions {
+		s.Conditions[i].LastHeartbeatTime = metav1.Time{}
+		s.Conditions[i].LastTransitionTime = metav1.Time{}
+	}
+	return s
 }

@@ -25,6 +25,13 @@ var addonRoles = []role{
 	{name: "orrery:kubelet-serving-approver", rules: rules{ // nobody upstream: docs/decisions/0007
 		rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/kubelet-serving"),
 	}},
+	{name: "orrery:fake-nodes", rules: rules{ // the agent of many nodes: kwok's role upstream
+		rule("create get list patch watch", "core", "nodes"),
+		rule("delete get list watch", "core", "pods"),
+		rule("patch", "core", "nodes/status pods/status"),
+		rule("create patch", "coordination.k8s.io", "leases"),
+		events,
+	}},
 	{name: "orrery:pod-network", rules: rules{ // routes to the Pods of all nodes: flannel's role upstream
 		rule(read, "core", "nodes"),
 	}},
@@ -39,6 +46,8 @@ var addonBindings = []binding{
 	{"", "system:coredns", cluster, "system:coredns", accounts("coredns")},
 	{"", "orrery:ip-address-controller", cluster, "orrery:ip-address-controller", accounts("ip-address-controller")},
 	{"", "orrery:kubelet-serving-approver", cluster, "orrery:kubelet-serving-approver", accounts("certificate-controller")},
+	{"", "orrery:fake-nodes", cluster, "orrery:fake-nodes", accounts("fake-nodes")},
+	{"", "orrery:fake-nodes:delegator", cluster, "system:auth-delegator", accounts("fake-nodes")},
 	{"", "orrery:pod-network", cluster, "orrery:pod-network", accounts("pod-network")},
 
 	// Ours: the load balancer in front of the nodes, which upstream is the cloud's.
