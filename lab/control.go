@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -98,6 +99,8 @@ func (l *Lab) serveControl(ctx context.Context, c *cluster) error {
 		change, err := c.setProxyMode(r.Context(), r.PathValue("node"), r.PathValue("mode"))
 		reply(w, change, err)
 	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // curl --unix-socket control.sock http://lab/debug/pprof/heap
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	c.workers.run("control socket", func(ctx context.Context) error {
 		defer dir.Close()

@@ -50,6 +50,7 @@ func New(env loop.Env) (*Controller, error) {
 		events:    env.Recorder("endpoint-controller"),
 	}
 	c.Loop = loop.New("endpoints", env, c.sync)
+	c.Unhurried()
 	loop.Watch(c.Loop, services, func(old, cur *corev1.Service) {
 		if cur == nil {
 			cur = old

@@ -78,6 +78,7 @@ func New(env loop.Env) (*Controller, error) {
 		events:   env.Recorder("endpoint-slice-controller"),
 	}
 	c.Loop = loop.New("endpointslice", env, c.sync)
+	c.Unhurried()
 	loop.Watch(c.Loop, services, func(old, cur *corev1.Service) {
 		if cur == nil {
 			cur = old

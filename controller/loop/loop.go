@@ -68,6 +68,7 @@ type Loop[K comparable] struct {
 	sync    func(context.Context, K) error
 	queue   workqueue.TypedRateLimitingInterface[K]
 	log     *slog.Logger
+	rests   *rests[K] // nil: no name ever rests
 
 	synced []cache.DoneChecker
 	err    error // of a Watch
@@ -127,7 +128,15 @@ func (l *Loop[K]) next(ctx context.Context) bool {
 		return false
 	}
 	defer l.queue.Done(key)
+	if left := l.rests.left(key); left > 0 {
+		l.queue.AddAfter(key, left)
+		return true
+	}
+	began := time.Now()
 	err := l.sync(ctx, key)
+	if l.rests != nil {
+		l.rests.took(key, time.Since(began))
+	}
 	switch {
 	case err == nil, ctx.Err() != nil:
 		l.queue.Forget(key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -120,6 +121,22 @@ func TestNodesAndTheirPods(t *testing.T) {
 	eventually(t, "fake1 is Ready again", func() bool {
 		node, err := api.CoreV1().Nodes().Get(t.Context(), "fake1", metav1.GetOptions{})
 		return err == nil && node.Spec.PodCIDR == "10.244.1.0/24" && node.Status.Conditions[3].Status == corev1.ConditionTrue
+	})
+
+	// What a readiness gate was waited for is not said any more when it is open.
+	_, err = api.CoreV1().Pods("default").Create(t.Context(), testPod(func(p *corev1.Pod) {
+		p.Name, p.UID, p.Spec.ReadinessGates = "gated", "uid-gated", []corev1.PodReadinessGate{{ConditionType: "example.org/gate"}}
+	}), metav1.CreateOptions{})
+	must0(t, err)
+	podIP(t, api, "gated")
+	_, err = api.CoreV1().Pods("default").Patch(t.Context(), "gated", types.StrategicMergePatchType,
+		[]byte(`{"status":{"conditions":[{"type":"example.org/gate","status":"True"}]}}`), metav1.PatchOptions{}, "status")
+	must0(t, err)
+	eventually(t, "the gated Pod is Ready", func() bool {
+		p, err := api.CoreV1().Pods("default").Get(t.Context(), "gated", metav1.GetOptions{})
+		return err == nil && slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue && c.Reason == "" && c.Message == ""
+		})
 	})
 
 	// A Pod that is asked to go has ended at once.

@@ -62,8 +62,8 @@ func (n *Nodes) syncNode(ctx context.Context, name string) error {
 	}
 	next := status.MergeNode(self.Status, n.cfg.status(name, true, metav1.Now()))
 	if due(self.Status, n.cfg.StatusInterval) || !status.SameNode(self.Status, next) {
-		_, err = n.client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch(self.UID, next), metav1.PatchOptions{}, "status")
-		if err != nil {
+		_, err = n.client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch(self, next), metav1.PatchOptions{}, "status")
+		if err != nil && !apierrors.IsConflict(err) { // otherwise there is a newer one, which the watch brings
 			return fmt.Errorf("report the status of node %s: %w", name, err)
 		}
 	}
@@ -233,11 +233,12 @@ func (c Config) status(name string, ready bool, now metav1.Time) corev1.NodeStat
 	}
 }
 
-// patch is the strategic merge patch that writes a status to the object of that uid, and
-// fails on another one of its name. Lists with a key are merged, so that what others wrote
-// stays.
-func patch(uid types.UID, status any) []byte {
-	return must(json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid}, "status": status}))
+// patch is the strategic merge patch that writes a status to just this version of an
+// object. On any other it fails.
+func patch(object metav1.Object, status any) []byte {
+	return must(json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": object.GetUID(), "resourceVersion": object.GetResourceVersion()}, "status": status,
+	}))
 }
 
 func must[T any](v T, err error) T {

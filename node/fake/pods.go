@@ -142,9 +142,9 @@ func (n *Nodes) moveOut(uid types.UID) {
 // report writes a status.
 func (n *Nodes) report(ctx context.Context, pod *corev1.Pod, status *corev1.PodStatus) error {
 	written, err := n.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType,
-		patch(pod.UID, status), metav1.PatchOptions{}, "status")
+		patch(pod, explicit(status)), metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // it is gone; the watch will say so
+		return nil // it is gone or there is a newer one; the watch will say so
 	}
 	if err != nil {
 		return fmt.Errorf("report the status of Pod %s/%s: %w", pod.Namespace, pod.Name, err)
@@ -155,6 +155,24 @@ func (n *Nodes) report(ctx context.Context, pod *corev1.Pod, status *corev1.PodS
 		t.seen = written.ResourceVersion
 	}
 	return nil
+}
+
+// explicit is a status for a patch that merges conditions: a reason that they no longer
+// have is in it, too.
+func explicit(s *corev1.PodStatus) any {
+	type condition struct {
+		corev1.PodCondition `json:",inline"`
+		Reason              string `json:"reason"`
+		Message             string `json:"message"`
+	}
+	written := struct {
+		corev1.PodStatus `json:",inline"`
+		Conditions       []condition `json:"conditions"`
+	}{PodStatus: *s}
+	for _, c := range s.Conditions {
+		written.Conditions = append(written.Conditions, condition{c, c.Reason, c.Message})
+	}
+	return written
 }
 
 // remove deletes the object of a Pod that has ended: grace 0 is how a node says so.

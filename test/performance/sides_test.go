@@ -56,10 +56,13 @@ func (s *side) list(ctx context.Context, pods podClient, limit int64) error {
 }
 
 // cpu is the CPU time that the server's process has used so far.
-func (s *side) cpu(b *testing.B) time.Duration {
+func (s *side) cpu(b *testing.B) time.Duration { return cpuOf(b, s.pid) }
+
+func cpuOf(b *testing.B, pid int) time.Duration {
+	b.Helper()
 	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^s.pid<<3|2), &t); err != nil { // man clock_getcpuclockid
-		b.Fatalf("read the CPU clock of process %d: %v", s.pid, err)
+	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil { // man clock_getcpuclockid
+		b.Fatalf("read the CPU clock of process %d: %v", pid, err)
 	}
 	return time.Duration(t.Nano())
 }
