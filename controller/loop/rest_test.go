@@ -28,7 +28,7 @@ func TestUnhurried(t *testing.T) {
 			l.Add("fast")
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n := slow.Load(); n != 25 {
+		if n := slow.Load(); n < 24 || n > 26 { // a turn may begin at the very end
 			t.Errorf("what takes 100 ms and rests for 300 had %d turns in 10 s", n)
 		}
 		if n := fast.Load(); n != 1000 {
