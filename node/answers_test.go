@@ -1,12 +1,15 @@
 package node
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -21,6 +24,33 @@ func (c *cluster) answer() {
 	} {
 		c.api.(*fake.Clientset).PrependReactor("create", resource, react)
 	}
+	c.api.(*fake.Clientset).PrependReactor("*", "pods", c.number)
+}
+
+// number gives every version of a Pod a resourceVersion. The fake API does not, and an
+// agent that cannot tell an old version from a new one answers the one with the other.
+func (c *cluster) number(a clienttesting.Action) (bool, runtime.Object, error) {
+	c.versions++ // one at a time: the fake API is locked
+	version := strconv.Itoa(c.versions)
+	switch action := a.(type) {
+	case clienttesting.CreateActionImpl:
+		action.Object.(*corev1.Pod).ResourceVersion = version
+	case clienttesting.UpdateActionImpl:
+		action.Object.(*corev1.Pod).ResourceVersion = version
+	case clienttesting.PatchActionImpl:
+		var patch map[string]any
+		if err := json.Unmarshal(action.Patch, &patch); err != nil {
+			return true, nil, err
+		}
+		metadata, _ := patch["metadata"].(map[string]any)
+		if metadata == nil {
+			metadata = map[string]any{}
+		}
+		metadata["resourceVersion"], patch["metadata"] = version, metadata
+		action.Patch, _ = json.Marshal(patch) // it was JSON
+		return clienttesting.ObjectReaction(c.api.(*fake.Clientset).Tracker())(action)
+	}
+	return false, nil, nil
 }
 
 // may: masters may do everything, the user monitor may read node1's metrics.

@@ -47,6 +47,15 @@ func (c *container) awaitConfig(ctx context.Context, changed <-chan struct{}) {
 // awaitImage goes through the two states of a pull that fails.
 func (c *container) awaitImage(stop context.Context, changed <-chan struct{}, failure error, backoff time.Duration) {
 	image := c.current().Image
+	if c.spec.ImagePullPolicy == corev1.PullNever {
+		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", image)
+		c.event(corev1.EventTypeWarning, "ErrImageNeverPull", message)
+		c.waiting("ErrImageNeverPull", message, "Failed", "Error: ErrImageNeverPull")
+		c.settle()
+		c.pause(stop, changed, backoff)
+		return
+	}
+	c.event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", image))
 	c.event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", image, failure))
 	c.waiting("ErrImagePull", failure.Error(), "Failed", "Error: ErrImagePull")
 	c.settle()

@@ -60,6 +60,6 @@ func (r *run) exec(ctx context.Context, argv ...string) ([]byte, error) {
 		return nil, err
 	}
 	var output bytes.Buffer
-	err = place.Run(ctx, sandbox.Process{Argv: argv, Env: r.env, Dir: "/", User: r.user, Stdout: &output, Stderr: &output})
+	err = place.Run(ctx, sandbox.Process{Argv: argv, Env: r.env, Dir: r.dir, User: r.user, Stdout: &output, Stderr: &output})
 	return output.Bytes(), err
 }

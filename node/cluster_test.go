@@ -36,6 +36,9 @@ type cluster struct {
 	control *host.Host
 	nodes   map[string]*machine
 
+	configure func(*Config)
+
+	versions         int          // of Pods, by the API
 	reviewed, issued atomic.Int32 // tokens, by the API
 }
 
@@ -51,13 +54,19 @@ type machine struct {
 const patience = 20 * time.Second // for things that happen in milliseconds; only a failing test waits that long
 
 func startCluster(t testing.TB, names ...string) *cluster {
+	t.Helper()
+	return startClusterWith(t, func(*Config) {}, names...)
+}
+
+// startClusterWith starts one whose agents have a configuration of the test's.
+func startClusterWith(t testing.TB, configure func(*Config), names ...string) *cluster {
 	needNamespaces(t)
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	ca, err := pki.NewCA("test")
 	must(t, err)
-	c := &cluster{t: t, ctx: ctx, api: fake.NewSimpleClientset(), ca: ca, nodes: map[string]*machine{}}
+	c := &cluster{t: t, ctx: ctx, api: fake.NewSimpleClientset(), ca: ca, nodes: map[string]*machine{}, configure: configure}
 	c.fabric, err = host.Create("fabric", nil)
 	must(t, err)
 	t.Cleanup(c.fabric.Close)
@@ -122,6 +131,7 @@ func (c *cluster) startAgent(m *machine) {
 	cfg.Name, cfg.Address, cfg.Host, cfg.StateDir = m.name, m.address, m.host, m.stateDir
 	cfg.Serving, cfg.ClientCA, cfg.Client = serving, c.ca.PEM, &rest.Config{Host: "https://unused"}
 	cfg.Log = slog.New(slog.NewTextHandler(&testLog{t}, nil))
+	c.configure(&cfg)
 	cfg, err = cfg.complete()
 	must(t, err)
 	m.agent = newNode(cfg, c.api)

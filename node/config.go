@@ -115,6 +115,9 @@ func (c Config) complete() (Config, error) {
 	if c.VXLANID < 1 || c.VXLANID >= 1<<24 || c.VXLANPort < 1 || c.VXLANPort >= 1<<16 {
 		errs = append(errs, fmt.Errorf("vxlan-id %d must be within 1 and 16777215, vxlan-port %d within 1 and 65535", c.VXLANID, c.VXLANPort))
 	}
+	if err := workload.Check(c.Images); err != nil {
+		errs = append(errs, err)
+	}
 	if c.StateDir == "" {
 		errs = append(errs, errors.New("state-dir: a directory for the Pods' files is needed"))
 	}

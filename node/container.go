@@ -95,7 +95,7 @@ func (c *container) supervise(stop, kill context.Context) {
 		case stop.Err() != nil:
 			return
 		case err != nil: // it never ran
-			c.waiting("CreateContainerConfigError", err.Error(), "Failed", "Error: "+err.Error())
+			c.waiting(createReason(err), err.Error(), "Failed", "Error: "+err.Error())
 			c.awaitConfig(stop, changed)
 			continue
 		case !c.restart(code):

@@ -13,8 +13,9 @@ import (
 
 // environment is what a container's programs find in their environment: what images
 // set, the container's envFrom and env, and the Services. Its own variables may refer
-// to earlier ones and to those of Services; these come last and replace nothing.
-func environment(from source, spec *corev1.Container, hostname string, services []*corev1.Service) ([]string, error) {
+// to earlier ones and to those of Services; these come last and replace nothing. set is
+// what this image sets.
+func environment(from source, spec *corev1.Container, set []string, hostname string, services []*corev1.Service) ([]string, error) {
 	image := map[string]string{
 		"PATH":     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOSTNAME": hostname,
@@ -23,6 +24,7 @@ func environment(from source, spec *corev1.Container, hostname string, services 
 	if spec.TTY {
 		image["TERM"] = "xterm"
 	}
+	maps.Copy(image, valuesOf(set))
 	own := map[string]string{}
 	for _, e := range spec.EnvFrom {
 		if err := addAll(own, e, from); err != nil {

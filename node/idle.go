@@ -129,6 +129,7 @@ func (r *run) placeConfig(ctx context.Context) (c sandbox.PlaceConfig, err error
 	c = sandbox.PlaceConfig{
 		Name: podName(object) + "/" + spec.Name, Mounts: append(slices.Clone(r.mounts), r.c.terminationMount()...),
 		BuiltIn: r.builtIn != nil, HostPID: object.Spec.HostPID,
+		Root:    r.root,
 		Devices: spec.SecurityContext != nil && ptr.Deref(spec.SecurityContext.Privileged, false),
 	}
 	switch {

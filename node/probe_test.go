@@ -126,14 +126,14 @@ func TestEnvironment(t *testing.T) {
 		{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)-$(NO)-$$(A)-$x"}, {Name: "A", Value: "2"},
 		{Name: "L", ValueFrom: field("metadata.labels['app.kubernetes.io/name']")},
 		{Name: "IP", ValueFrom: field("status.podIP")}, {Name: "NS", ValueFrom: field("metadata.namespace")},
-	}}, "host", nil)
+	}}, []string{"HOME=/srv", "A=0"}, "host", nil)
 	must(t, err)
-	want := "A=2 B=1-$(NO)-$(A)-$x HOME=/root HOSTNAME=host IP=10.244.1.5 L=x NS=shop"
+	want := "A=2 B=1-$(NO)-$(A)-$x HOME=/srv HOSTNAME=host IP=10.244.1.5 L=x NS=shop"
 	if got, _, _ := strings.Cut(strings.Join(env, " "), " PATH="); got != want || env[len(env)-1] != "TERM=xterm" {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	for _, value := range []*corev1.EnvVarSource{field("spec.nope"), {FileKeyRef: &corev1.FileKeySelector{}}} {
-		if _, err := environment(source{pod: pod}, &corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: value}}}, "", nil); err == nil {
+		if _, err := environment(source{pod: pod}, &corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: value}}}, nil, "", nil); err == nil {
 			t.Errorf("%+v was accepted", value)
 		}
 	}

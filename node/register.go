@@ -139,7 +139,7 @@ func (c Config) nodeStatus(f facts, ready bool, now metav1.Time) corev1.NodeStat
 		Conditions:      status.NodeConditions(ready, now),
 	}
 	for _, image := range c.Images {
-		s.Images = append(s.Images, corev1.ContainerImage{Names: []string{imageID(image, nil), image.Name}})
+		s.Images = append(s.Images, corev1.ContainerImage{Names: []string{imageID(image, image.Command), image.Name}})
 	}
 	return s
 }

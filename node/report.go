@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -58,6 +59,9 @@ func (p *pod) patchStatus(ctx context.Context, object *corev1.Pod, over bool) (*
 	patch, err := twoWayPatch(&corev1.Pod{Status: object.Status}, &corev1.Pod{ObjectMeta: identity, Status: next})
 	if err != nil {
 		return nil, err
+	}
+	if string(patch) == fmt.Sprintf(`{"metadata":{"uid":%q}}`, object.UID) {
+		return object, nil // they differ by fractions of a second, which JSON does not have
 	}
 	patched, err := p.node.client.CoreV1().Pods(object.Namespace).Patch(ctx, object.Name,
 		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")

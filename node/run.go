@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"orrery.example.org/node/console"
 	"orrery.example.org/node/sandbox"
@@ -31,7 +33,9 @@ type run struct {
 	image   string            // as the Pod has it
 	builtIn workload.Workload // nil: argv
 	argv    []string
+	dir     string // its programs begin there
 	env     []string
+	root    *sandbox.Root       // nil: they see the node's files
 	user    *syscall.Credential // of its programs; nil: the agent's
 	console *console.Console
 	box     *sandbox.Sandbox
@@ -86,10 +90,16 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 func (c *container) prepare(ctx context.Context, image workload.Image) (r *run, err error) {
 	r = &run{c: c, up: make(chan struct{}), image: c.current().Image, box: c.pod.sandbox()}
 	r.builtIn, r.argv = c.pod.node.catalog.Program(image, c.spec)
-	if r.user, err = c.user(); err != nil {
+	if r.builtIn == nil && len(r.argv) == 0 {
+		return nil, errNoCommand
+	}
+	r.dir = cmp.Or(c.spec.WorkingDir, image.WorkingDir, "/")
+	r.root = c.root(image, r.dir)
+	var home string
+	if r.user, home, err = c.user(image); err != nil {
 		return nil, err
 	}
-	if r.env, err = c.pod.environment(ctx, &c.spec); err != nil {
+	if r.env, err = c.pod.environment(ctx, &c.spec, append([]string{"HOME=" + home}, image.Env...)); err != nil {
 		return nil, err
 	}
 	if r.mounts, err = c.pod.mounts(&c.spec, r.env); err != nil {
@@ -99,6 +109,30 @@ func (c *container) prepare(ctx context.Context, image workload.Image) (r *run, 
 		_, err = r.enter(ctx)
 	}
 	return r, err
+}
+
+// errNoCommand is a container that nobody gave anything to run.
+var errNoCommand = errors.New("no command specified")
+
+// root is the root directory that the image gives the container.
+func (c *container) root(image workload.Image, workingDir string) *sandbox.Root {
+	if image.Root == "" {
+		return nil
+	}
+	security := c.spec.SecurityContext
+	return &sandbox.Root{
+		Dir: image.Root, WorkingDir: workingDir,
+		ReadOnly: security != nil && ptr.Deref(security.ReadOnlyRootFilesystem, false),
+	}
+}
+
+// createReason is upstream's word for what keeps a container from being made: how it is
+// written, or the machine.
+func createReason(err error) string {
+	if errors.Is(err, errNoCommand) || errors.Is(err, sandbox.ErrRoot) {
+		return "CreateContainerError"
+	}
+	return "CreateContainerConfigError"
 }
 
 // leavePlace ends what the program left behind, and drops the container's mounts.
@@ -149,12 +183,9 @@ func (c *container) begin(r *run, imageID string, stopRun func(grace time.Durati
 func (r *run) execute(stop, kill context.Context) (err error) {
 	if r.builtIn == nil {
 		p := sandbox.Process{
-			Main: true, Argv: r.argv, Env: r.env, Dir: r.c.spec.WorkingDir, User: r.user, TTY: r.c.spec.TTY,
+			Main: true, Argv: r.argv, Env: r.env, Dir: r.dir, User: r.user, TTY: r.c.spec.TTY,
 			Stdin: r.console.Stdin(), Stdout: r.console.Stdout(), Stderr: r.console.Stderr(),
 			Resize: r.console.Resize(), Stop: stop.Done(), Started: r.ready,
-		}
-		if p.Dir == "" {
-			p.Dir = "/"
 		}
 		return r.place.Run(kill, p)
 	}
@@ -239,6 +270,9 @@ func newContainerID() string {
 
 // imageID names what runs, for there is no image to have a digest.
 func imageID(image workload.Image, argv []string) string {
+	if image.Root != "" {
+		return "orrery://root/" + image.Root
+	}
 	if len(argv) > 0 {
 		return "orrery://program/" + strings.TrimPrefix(argv[0], "/")
 	}

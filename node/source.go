@@ -38,15 +38,16 @@ func (p *pod) source(ctx context.Context) source {
 	return s
 }
 
-// environment is what programs of a container find in their environment.
-func (p *pod) environment(ctx context.Context, spec *corev1.Container) ([]string, error) {
+// environment is what programs of a container find in their environment. image is what
+// its image sets.
+func (p *pod) environment(ctx context.Context, spec *corev1.Container, image []string) ([]string, error) {
 	from := p.source(ctx)
 	services, err := p.node.servicesFor(ctx, from.pod)
 	if err != nil {
 		return nil, err
 	}
 	hostname, _ := sandbox.Hostname(from.pod, p.node.cfg.ClusterDomain)
-	return environment(from, spec, hostname, services)
+	return environment(from, spec, image, hostname, services)
 }
 
 // ConfigMap implements volume.Source.

@@ -92,13 +92,12 @@ func (n *Node) ExecInContainer(ctx context.Context, podName, uid, name string, a
 		// kubectl cp means to keep the owners of files, whom only the client knows.
 		env = append(slices.Clone(env), "TAR_OPTIONS=--no-same-owner")
 	}
-	dir := c.spec.WorkingDir
-	if dir == "" {
-		dir = "/"
-	}
 	err = place.Run(ctx, sandbox.Process{
-		Argv: argv, Env: env, Dir: dir, User: r.user, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
+		Argv: argv, Env: env, Dir: r.dir, User: r.user, Stdin: in, Stdout: writer(out), Stderr: writer(errOut), TTY: tty, Resize: resize,
 	})
+	if exit := (workload.Exit{}); r.root == nil && err != nil && !errors.As(err, &exit) {
+		err = fmt.Errorf("%w (programs are those of the node)", err)
+	}
 	return exitCode(err)
 }
 
@@ -108,7 +107,7 @@ func exitCode(err error) error {
 		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", exit.Code), Code: exit.Code}
 	}
 	if err != nil {
-		return fmt.Errorf("failed to exec in container: %w (programs are those of the node)", err)
+		return fmt.Errorf("failed to exec in container: %w", err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,32 +11,49 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"orrery.example.org/node/workload"
 )
 
 func TestIdentify(t *testing.T) {
 	type pod = corev1.PodSecurityContext
 	type container = corev1.SecurityContext
+	dir, host := t.TempDir(), workload.Image{}
+	must(t, os.Mkdir(filepath.Join(dir, "etc"), 0o755))
+	must(t, writeFile(filepath.Join(dir, "etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:101:82::/srv/web:/bin/sh\n"))
+	must(t, writeFile(filepath.Join(dir, "etc/group"), "root:x:0:root\nlog:x:20:web\nwww:x:33:\n"))
+	tree := func(user string) workload.Image { return workload.Image{Root: dir, User: user} }
 	for name, row := range map[string]struct {
 		pod       *pod
 		container *container
+		image     workload.Image
 		want      string
 	}{
-		"nothing said":           {nil, nil, "<nil>"},
-		"the Pod's":              {&pod{RunAsUser: ptr.To(int64(7)), RunAsGroup: ptr.To(int64(8))}, nil, "7 8 []"},
-		"the container's first":  {&pod{RunAsUser: ptr.To(int64(7)), RunAsGroup: ptr.To(int64(8))}, &container{RunAsUser: ptr.To(int64(9))}, "9 8 []"},
-		"more groups":            {&pod{SupplementalGroups: []int64{5}, FSGroup: ptr.To(int64(6))}, nil, "0 0 [5 6]"},
-		"not root":               {&pod{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To(int64(7))}, nil, "7 0 []"},
-		"not root, but it is":    {&pod{RunAsNonRoot: ptr.To(true)}, nil, `container has runAsNonRoot and image will run as root (pod: "a_b(c)", container: main)`},
-		"not root, but it wants": {&pod{RunAsNonRoot: ptr.To(true)}, &container{RunAsUser: ptr.To(int64(0))}, `container's runAsUser breaks non-root policy (pod: "a_b(c)", container: main)`},
+		"nothing said":           {nil, nil, host, "<nil> /root"},
+		"the Pod's":              {&pod{RunAsUser: ptr.To(int64(7)), RunAsGroup: ptr.To(int64(8))}, nil, host, "7 8 [] /root"},
+		"the container's first":  {&pod{RunAsUser: ptr.To(int64(7)), RunAsGroup: ptr.To(int64(8))}, &container{RunAsUser: ptr.To(int64(9))}, host, "9 8 [] /root"},
+		"more groups":            {&pod{SupplementalGroups: []int64{5}, FSGroup: ptr.To(int64(6))}, nil, host, "0 0 [5 6] /root"},
+		"not root":               {&pod{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To(int64(7))}, nil, host, "7 0 [] /root"},
+		"not root, but it is":    {&pod{RunAsNonRoot: ptr.To(true)}, nil, host, `container has runAsNonRoot and image will run as root (pod: "a_b(c)", container: main)`},
+		"not root, but it wants": {&pod{RunAsNonRoot: ptr.To(true)}, &container{RunAsUser: ptr.To(int64(0))}, host, `container's runAsUser breaks non-root policy (pod: "a_b(c)", container: main)`},
+		"the image's":            {nil, nil, tree("web"), "101 82 [20] /srv/web"},
+		"its group":              {nil, nil, tree("web:www"), "101 33 [] /srv/web"},
+		"instead of the image's": {&pod{RunAsUser: ptr.To(int64(7)), RunAsGroup: ptr.To(int64(8))}, nil, tree("web"), "7 8 [] /"},
+		"one it knows":           {nil, &container{RunAsUser: ptr.To(int64(101))}, tree(""), "101 82 [20] /srv/web"},
+		"one it does not":        {nil, nil, tree("nobody"), "unable to find user nobody: no matching entries in passwd file"},
+		"no more than asked for": {&pod{SupplementalGroupsPolicy: ptr.To(corev1.SupplementalGroupsPolicyStrict)}, nil, tree("web"), "101 82 [] /srv/web"},
+		"root of the image":      {nil, nil, tree(""), "<nil> /root"},
+		"not root, by name":      {&pod{RunAsNonRoot: ptr.To(true)}, nil, tree("web"), `container has runAsNonRoot and image has non-numeric user (web), cannot verify user is non-root (pod: "a_b(c)", container: main)`},
+		"not root, by number":    {&pod{RunAsNonRoot: ptr.To(true)}, nil, tree("101"), "101 82 [20] /srv/web"},
 	} {
 		object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "b", UID: "c"}, Spec: corev1.PodSpec{SecurityContext: row.pod}}
-		id, err := identify(object, &corev1.Container{Name: "main", SecurityContext: row.container})
-		got := "<nil>"
+		id, home, err := identify(object, &corev1.Container{Name: "main", SecurityContext: row.container}, row.image)
+		got := "<nil> " + home
 		switch {
 		case err != nil:
 			got = err.Error()
 		case id != nil:
-			got = fmt.Sprint(id.Uid, " ", id.Gid, " ", id.Groups)
+			got = fmt.Sprint(id.Uid, " ", id.Gid, " ", id.Groups, " ", home)
 		}
 		if got != row.want {
 			t.Errorf("%s: %s, want %s", name, got, row.want)

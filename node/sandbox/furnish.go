@@ -54,24 +54,43 @@ func (s *Sandbox) shm() string {
 	return filepath.Join(s.dir, "shm")
 }
 
-// furnish gives the calling thread's mount namespace a container's /tmp, /dev and volumes.
-func (s *Sandbox) furnish(c PlaceConfig) error {
-	mounts, err := takeAll(append([]Mount{{Source: s.shm(), Target: "/dev/shm"}}, c.Mounts...))
-	defer mounts.close()
+// furnish gives the calling thread's mount namespace a container's root directory, /tmp,
+// /dev and volumes. layer is where a root directory's changes go.
+func (s *Sandbox) furnish(c PlaceConfig, layer string) error {
+	mounts := []Mount{{Source: s.shm(), Target: "/dev/shm"}}
+	if c.Root != nil {
+		mounts = append(mounts, s.nodeFiles(c.Devices)...)
+	}
+	taken, err := takeAll(append(mounts, c.Mounts...))
+	defer taken.close()
 	if err != nil {
 		return err
 	}
+	devices := gather("/dev", devices)
+	defer devices.close()
 	private := []string{"/tmp"}
-	if err := furnishTmp(); err != nil {
-		return fmt.Errorf("mount /tmp: %w", err)
+	if c.Root != nil {
+		private = []string{"/"}
+		if err := c.Root.enter(layer); err != nil {
+			return fmt.Errorf("%w: %w", ErrRoot, err)
+		}
+		err = c.Root.furnish()
+	} else if err = furnishTmp(); err != nil {
+		err = fmt.Errorf("mount /tmp: %w", err)
+	}
+	if err != nil {
+		return err
 	}
 	if !c.Devices {
 		private = append(private, "/dev")
-		if err := furnishDev(); err != nil {
+		if err := furnishDev(devices); err != nil {
 			return fmt.Errorf("mount /dev: %w", err)
 		}
 	}
-	return mounts.put(private)
+	if err := taken.put(private); err != nil || c.Root == nil {
+		return err
+	}
+	return c.Root.seal()
 }
 
 func furnishTmp() error {
@@ -82,9 +101,12 @@ func furnishTmp() error {
 	return mountMemory(target, "mode=1777")
 }
 
-// furnishDev replaces /dev by one that has only what cannot do harm.
-func furnishDev() error {
-	if err := replace("/dev", devices); err != nil {
+// furnishDev replaces /dev by one that has only devices that cannot do harm.
+func furnishDev(devices gathered) error {
+	if err := os.MkdirAll("/dev", 0o755); err != nil {
+		return err
+	}
+	if err := devices.replace("/dev"); err != nil {
 		return err
 	}
 	var errs []error

@@ -24,27 +24,37 @@ func mimic(dir string) error {
 	for i, entry := range entries {
 		names[i] = entry.Name()
 	}
-	return replace(dir, names)
+	all := gather(dir, names)
+	defer all.close()
+	return all.replace(dir)
 }
 
-// replace is a mimic with only some of what is in the directory.
-func replace(dir string, names []string) error {
-	copies := make([]copied, 0, len(names))
-	defer func() {
-		for _, c := range copies {
-			c.close()
-		}
-	}()
+// gathered is some of what is in a directory.
+type gathered []copied
+
+// gather leaves out what cannot be taken: it ended meanwhile, or is not for this user.
+func gather(dir string, names []string) gathered {
+	copies := make(gathered, 0, len(names))
 	for _, name := range names {
-		// What cannot be taken is left out: it ended meanwhile, or is not for this user.
 		if c, err := take(filepath.Join(dir, name)); err == nil {
 			copies = append(copies, c)
 		}
 	}
+	return copies
+}
+
+func (g gathered) close() {
+	for _, c := range g {
+		c.close()
+	}
+}
+
+// replace makes a directory one in memory that has only what was gathered there.
+func (g gathered) replace(dir string) error {
 	if err := mountMemory(dir, "mode=0755"); err != nil {
 		return err
 	}
-	for _, c := range copies {
+	for _, c := range g {
 		if err := c.put(); err != nil {
 			return fmt.Errorf("put %s back: %w", c.path, err)
 		}

@@ -129,7 +129,14 @@ func makeTarget(path string, dir bool, private []string) (string, error) {
 	if err != nil || missing == "" {
 		return there, err
 	}
-	ours := slices.ContainsFunc(private, func(p string) bool { return there == p || strings.HasPrefix(there, p+"/") })
+	first, rest, _ := strings.Cut(missing, "/")
+	if link, err := os.Readlink(filepath.Join(there, first)); err == nil { // to where nothing is
+		if !filepath.IsAbs(link) {
+			link = filepath.Join(there, link)
+		}
+		return makeTarget(filepath.Join(link, rest), dir, private)
+	}
+	ours := slices.ContainsFunc(private, func(p string) bool { return p == "/" || there == p || strings.HasPrefix(there, p+"/") })
 	if !ours {
 		if err := mimic(there); err != nil {
 			return "", fmt.Errorf("replace %s: %w", there, err)

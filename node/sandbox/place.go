@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -17,6 +18,7 @@ type PlaceConfig struct {
 	HostPID bool  // it sees the node's processes
 	PIDs    *PIDs // whose processes it sees; nil: it has a PID namespace of its own
 	Devices bool  // it has the node's /dev, as privileged containers do
+	Root    *Root // nil: it sees the node's files
 }
 
 // Place is where one run of a container happens: the Pod's namespaces, a mount namespace
@@ -28,6 +30,8 @@ type Place struct {
 	pids *PIDs    // nil: the node's
 	own  bool     // pids is this place's alone
 	proc *os.File // the namespace whose processes its /proc shows; nil: the node's
+
+	layer string // what its root directory has more than the node's; "": it has none of its own
 }
 
 // NewPlace makes the place of one run of a container.
@@ -39,24 +43,30 @@ func (s *Sandbox) NewPlace(c PlaceConfig) (*Place, error) {
 	if c.PIDs == nil && !c.HostPID {
 		l.pids, l.own = &PIDs{box: s, paused: c.BuiltIn}, true
 	}
+	if c.Root != nil {
+		var err error
+		if l.layer, err = os.MkdirTemp(s.dir, "layer-"); err != nil {
+			return nil, err
+		}
+	}
 	err := s.Host.Do(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("new mount namespace: %w", err)
 		}
-		if err := s.furnish(c); err != nil {
+		if err := s.furnish(c, l.layer); err != nil {
 			return err
 		}
 		l.host, err = here(c.Name)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, l.removeLayer())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		l.host.Close()
-		return nil, errClosed
+		return nil, errors.Join(errClosed, l.removeLayer())
 	}
 	s.places[l] = true
 	return l, nil
@@ -85,19 +95,31 @@ func (l *Place) drop() (err error) {
 		l.pids.drop()
 	}
 	l.host.Close()
-	return err
+	return errors.Join(err, l.removeLayer())
+}
+
+func (l *Place) removeLayer() error {
+	if l.layer == "" {
+		return nil
+	}
+	return os.RemoveAll(l.layer)
 }
 
 // Open opens a file for reading, as a program in that place would find it.
 func (l *Place) Open(path string) (f *os.File, err error) {
-	l.box.mu.Lock() // so that the place is not closed meanwhile
-	defer l.box.mu.Unlock()
-	if !l.box.places[l] {
-		return nil, errClosed
-	}
-	err = l.host.Do(func() error {
+	err = l.do(func() error {
 		f, err = os.Open(path)
 		return err
 	})
 	return f, err
+}
+
+// do runs f on a thread in the place.
+func (l *Place) do(f func() error) error {
+	l.box.mu.Lock() // so that the place is not closed meanwhile
+	defer l.box.mu.Unlock()
+	if !l.box.places[l] {
+		return errClosed
+	}
+	return l.host.Do(f)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 
 	"golang.org/x/sys/unix"
@@ -90,11 +91,20 @@ func mountProc(ns int) error {
 	return tree(proc).put("/proc")
 }
 
-// showFromInside has a process of the PID namespace mount its /proc.
+// showFromInside has a process of the PID namespace mount its /proc. The program for it
+// is the node's: it is looked up and begins among the node's files, and mounts in the place.
 func (l *Place) showFromInside() error {
-	cmd := l.host.Command(context.Background(), "mount", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
+	var cmd *host.Cmd
+	err := l.box.Host.Do(func() error {
+		cmd = l.box.Host.Command(context.Background(), "mount", "--namespace", "/proc/self/fd/3", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	cmd.ExtraFiles = []*os.File{l.host.MountNS()}
 	cmd.Before = l.pids.enter
-	err := cmd.Run()
+	err = cmd.Run()
 	if exit := (&exec.ExitError{}); errors.As(err, &exit) {
 		return fmt.Errorf("mount: %w: %w", err, unix.EPERM)
 	}

@@ -21,7 +21,7 @@ import (
 // that it left behind keeps the pipe open.
 const drainTime = 2 * time.Second
 
-// Process is a program of the node to be run in a place.
+// Process is a program to be run in a place.
 type Process struct {
 	Main      bool // the container's own, in which it begins and ends
 	Argv, Env []string
@@ -40,8 +40,15 @@ type Process struct {
 // error other than workload.Exit means that it could not be run.
 func (l *Place) Run(ctx context.Context, p Process) error {
 	cmd := l.host.Command(ctx, p.Argv[0], p.Argv[1:]...)
+	if l.layer != "" {
+		var err error
+		if cmd.Path, err = l.find(p.Argv[0], p.Env); err != nil {
+			return err
+		}
+		cmd.Err = nil // it was looked for among the node's
+	}
 	if cmd.Err != nil {
-		return fmt.Errorf("exec: %q: executable file not found in $PATH", p.Argv[0])
+		return notFound(p.Argv[0])
 	}
 	cmd.Env, cmd.Dir = p.Env, p.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: p.User} // its own group, to be signalled as one

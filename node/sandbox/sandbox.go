@@ -9,7 +9,8 @@
 // A program sees the node's file system with the Pod's own /etc/resolv.conf,
 // /etc/hosts and /etc/hostname. Each run of a container has a Place: a copy of the Pod's
 // mount namespace with its volumes and a /tmp, /dev and /proc of its own, and a PID
-// namespace. Left out: a root file system of its own, /sys of its own, cgroups.
+// namespace. A place may also have a root directory of its own instead of the node's
+// files. Left out: /sys of its own, cgroups.
 package sandbox
 
 import (
@@ -185,6 +186,9 @@ func (s *Sandbox) drop() (err error) {
 	return err
 }
 
+// podFiles, in /etc, are the Pod's own.
+var podFiles = []string{"resolv.conf", "hosts", "hostname"}
+
 func writeFiles(c Config) error {
 	if err := os.MkdirAll(filepath.Join(c.Dir, processDir), 0o755); err != nil {
 		return err
@@ -205,11 +209,10 @@ func mountFiles(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	names := []string{"resolv.conf", "hosts", "hostname"}
-	for _, name := range names {
+	for _, name := range podFiles {
 		target, err := filepath.EvalSymlinks(filepath.Join("/etc", name))
 		if err != nil {
-			return overlayEtc(dir, names) // missing, or a link to nowhere
+			return overlayEtc(dir, podFiles) // missing, or a link to nowhere
 		}
 		if err := unix.Mount(filepath.Join(dir, name), target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount %s on %s: %w", name, target, err)
@@ -232,7 +235,7 @@ func overlayEtc(dir string, names []string) error {
 			return err
 		}
 	}
-	options := fmt.Sprintf("lowerdir=/etc,upperdir=%s,workdir=%s,userxattr", upper, work)
+	options := fmt.Sprintf("lowerdir=/etc,upperdir=%s,workdir=%s,userxattr", escape(upper), escape(work))
 	if err := unix.Mount("overlay", "/etc", "overlay", 0, options); err != nil {
 		return fmt.Errorf("/etc lacks one of %v, and an overlay on it failed: %w", names, err)
 	}
