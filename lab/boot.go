@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"k8s.io/client-go/kubernetes"
@@ -244,6 +245,7 @@ func (c *cluster) startNode(i int) error {
 	agentConfig.Client, agentConfig.Serving, agentConfig.ClientCA = agentClient, serving, c.ca.PEM
 	agentConfig.ClusterDNS, agentConfig.ClusterCIDR = dnsService.String(), podNetwork.String()
 	agentConfig.StateDir = c.path("nodes", name)
+	agentConfig.Images = slices.Concat(c.config.Images, agentConfig.Images)
 	agentConfig.Workloads = append(agentConfig.Workloads, c.corednsWorkload())
 	agentConfig.Log = c.logger("node").With("node", name)
 	agent, err := node.New(agentConfig)

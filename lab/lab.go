@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"orrery.example.org/node/workload"
 	"orrery.example.org/proxy"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	FakeNodes int    `mapstructure:"fake-nodes" usage:"number of nodes more that are only simulated: their Pods are Running in the API and run nowhere"`
 	APIPort   int    `mapstructure:"api-port" usage:"port of the API on 127.0.0.1; another one is chosen where the default is taken"`
 	ProxyMode string `mapstructure:"proxy-mode" usage:"how the service proxies program the kernel: iptables, nftables or ipvs"`
+	// Images come before the catalog's.
+	Images []workload.Image `mapstructure:"images"`
 	// NoFsync trades the safety of etcd's data for speed: for labs that are thrown away.
 	NoFsync bool `mapstructure:"unsafe-no-fsync" usage:"do not wait for the disk; a power cut may lose the cluster's data"`
 
@@ -65,6 +68,9 @@ func New(c Config) (*Lab, error) {
 	}
 	if !slices.Contains(proxy.Modes(), c.ProxyMode) {
 		return nil, fmt.Errorf("unknown proxy mode %q: the lab knows %s", c.ProxyMode, strings.Join(proxy.Modes(), ", "))
+	}
+	if err := workload.Check(c.Images); err != nil {
+		return nil, err
 	}
 	return &Lab{config: c, log: slog.Default(), started: time.Now()}, nil
 }

@@ -48,7 +48,8 @@ func TestStoryAgnhost(t *testing.T) {
 			t.Errorf("connect %s wrote %q, want %q", address, got, want)
 		}
 	}
-	get("exit?code=4")
+	// It may end before it has answered.
+	_, _ = c.execIn("node2", "idle", "curl", "-sS", "--max-time", "10", "http://"+here.Status.PodIP+":8083/exit?code=4")
 	c.await("here", "has ended and begun again", func(p *corev1.Pod) bool {
 		s := p.Status.ContainerStatuses[0]
 		return s.RestartCount == 1 && s.LastTerminationState.Terminated != nil && s.LastTerminationState.Terminated.ExitCode == 4
