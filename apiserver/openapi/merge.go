@@ -1,9 +1,6 @@
 package openapi
 
 import (
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/applyconfigurations"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"sigs.k8s.io/structured-merge-diff/v6/schema"
 )
@@ -13,18 +10,6 @@ import (
 // Upstream writes it as comments above the fields, where reflection cannot see it;
 // client-go carries a compiled form of the same comments.
 type mergeSchema struct{ *schema.Schema }
-
-// loadMergeSchema parses client-go's schema, which takes 50 ms once per process and is
-// shared with whoever applies.
-func loadMergeSchema() (mergeSchema, error) {
-	sample := &corev1.Namespace{}
-	sample.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	v, err := applyconfigurations.NewTypeConverter(scheme.Scheme).ObjectToTyped(sample)
-	if err != nil {
-		return mergeSchema{}, err
-	}
-	return mergeSchema{v.Schema()}, nil
-}
 
 // annotate adds what is known of the named type and its fields to s.
 func (m mergeSchema) annotate(name string, s *spec.Schema, defaults bool) {

@@ -26,6 +26,7 @@ import (
 	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/fieldschema"
 )
 
 // Register adds the routes of the documents that describe kinds to r. version is the
@@ -67,10 +68,7 @@ func groupVersions(kinds []*api.Kind) []schema.GroupVersion {
 // build describes what is served under gvs in a v2 model; v3 says that it will be
 // converted and may hold what only v3 can express.
 func build(kinds []*api.Kind, version string, v3 bool, gvs ...schema.GroupVersion) (*spec.Swagger, error) {
-	merge, err := loadMergeSchema()
-	if err != nil {
-		return nil, err
-	}
+	merge := mergeSchema{&fieldschema.Parser().Schema}
 	d := &definitions{v3: v3, merge: merge, schemas: spec.Definitions{}}
 	items := map[string]spec.PathItem{}
 	for _, k := range kinds {

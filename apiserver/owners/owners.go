@@ -3,11 +3,11 @@
 //
 // Upstream counterpart: k8s.io/apiserver/pkg/endpoints/handlers/fieldmanager. Like it,
 // this is a shell around apimachinery's managedfields, with client-go's schema of all
-// kinds, which says what the keys of lists are. In go the stored object and its
+// kinds (package fieldschema), which says what the keys of lists are. In go the stored object and its
 // successor (or a patch), out come the successor with its owners noted, or the
 // conflicts.
 //
-// The schema takes some 50 ms to parse, which no cluster that starts should wait for.
+// The schema takes some time to read, which no cluster that starts should wait for.
 // It is loaded when the server is ready. What is written before that and has no owners
 // yet is stored without any: an object older than the tracking, which Kubernetes also
 // knows. Whoever applies to such an object shares it with "before-first-apply". An
@@ -24,11 +24,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"orrery.example.org/api"
+	"orrery.example.org/apiserver/fieldschema"
 )
 
 // View is what of a kind a request sees. Owners are noted per version and subresource.
@@ -52,7 +52,7 @@ func New() *Tracker { return &Tracker{loaded: make(chan struct{})} }
 // Load parses the schema. Further calls wait for the first.
 func (t *Tracker) Load() {
 	t.load.Do(func() {
-		t.schema = &trusting{TypeConverter: applyconfigurations.NewTypeConverter(scheme.Scheme)}
+		t.schema = &trusting{TypeConverter: managedfields.NewSchemeTypeConverter(scheme.Scheme, fieldschema.Parser())}
 		close(t.loaded)
 	})
 }
