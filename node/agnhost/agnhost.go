@@ -3,7 +3,7 @@
 //
 // Upstream counterpart: test/images/agnhost. In flow a container's arguments, the first of
 // which says what to be: netexec (an HTTP and UDP server that tells what it sees, and asks
-// others), serve-hostname, connect, pause. Left out: the other programs of the image, and
+// others), serve-hostname, connect, nettest, pause. Left out: the other programs of the image, and
 // of these SCTP, TLS and uploads.
 package agnhost
 
@@ -22,7 +22,7 @@ import (
 
 // programs are what the image can be.
 var programs = map[string]func(context.Context, *program) error{
-	"netexec": netexec, "serve-hostname": serveHostname, "connect": connect, "pause": pause,
+	"netexec": netexec, "serve-hostname": serveHostname, "connect": connect, "nettest": nettest, "pause": pause,
 }
 
 // program is one of them at work.
@@ -44,7 +44,7 @@ func Run(ctx context.Context, c *workload.Container) error {
 	}
 	run := programs[args[0]]
 	if run == nil {
-		return fmt.Errorf("agnhost: there is no %q here, but netexec, serve-hostname, connect and pause", args[0])
+		return fmt.Errorf("agnhost: there is no %q here, but netexec, serve-hostname, connect, nettest and pause", args[0])
 	}
 	p := &program{
 		Container: c, flags: flag.NewFlagSet("agnhost "+args[0], flag.ContinueOnError),

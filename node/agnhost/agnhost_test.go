@@ -114,7 +114,9 @@ func TestCommand(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	for args, want := range map[string]string{
-		"nettest":               `agnhost: there is no "nettest" here, but netexec, serve-hostname, connect and pause`,
+		"guestbook":             `agnhost: there is no "guestbook" here, but netexec, serve-hostname, connect, nettest and pause`,
+		"nettest --service=":    "Must provide -service flag.",
+		"nettest":               "Unable to create config; error: unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined",
 		"netexec --sctp-port=1": "exit code 1", // the flag set says why
 		"netexec more":          "agnhost netexec: accepts 0 arg(s), received 1",
 		"connect":               "agnhost connect: accepts 1 arg(s), received 0",

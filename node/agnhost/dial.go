@@ -141,14 +141,19 @@ func (p *program) resolve(ctx context.Context, name, port string) (string, error
 	return "", last
 }
 
-// resolvConf reads the Pod's own /etc/resolv.conf.
-func (p *program) resolvConf() (servers, searches []string, err error) {
-	file, err := p.Open("/etc/resolv.conf")
+// read reads a file of the container.
+func (p *program) read(path string) ([]byte, error) {
+	file, err := p.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer file.Close()
-	text, err := io.ReadAll(file)
+	return io.ReadAll(file)
+}
+
+// resolvConf reads the Pod's own /etc/resolv.conf.
+func (p *program) resolvConf() (servers, searches []string, err error) {
+	text, err := p.read("/etc/resolv.conf")
 	for line := range strings.Lines(string(text)) {
 		switch f := strings.Fields(line); {
 		case len(f) > 1 && f[0] == "nameserver":
