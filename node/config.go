@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/rest"
 
 	"orrery.example.org/host"
+	"orrery.example.org/node/console"
 	"orrery.example.org/node/network"
 	"orrery.example.org/node/server"
 	"orrery.example.org/node/workload"
@@ -34,6 +36,9 @@ type Config struct {
 	VXLANPort     int              `mapstructure:"vxlan-port"`     // UDP
 	StateDir      string           `mapstructure:"state-dir"`      // one directory per Pod: its files and logs
 	Images        []workload.Image `mapstructure:"images"`         // the catalog; see workload.Catalog
+
+	ContainerLogMaxSize  string `mapstructure:"container-log-max-size"`  // a quantity; a log file does not become larger
+	ContainerLogMaxFiles int    `mapstructure:"container-log-max-files"` // of one container
 
 	LeaseDuration  time.Duration `mapstructure:"lease-duration"`  // silence of the agent that makes its node NotReady
 	RenewInterval  time.Duration `mapstructure:"renew-interval"`  // of the Lease
@@ -60,15 +65,19 @@ type Config struct {
 // Defaults are upstream's, as far as upstream has the setting.
 func Defaults() Config {
 	return Config{
-		Port:           10250,
-		MaxPods:        110,
-		ClusterDNS:     "10.96.0.10",
-		ClusterDomain:  "cluster.local",
-		ClusterCIDR:    "10.244.0.0/16",
-		PodNetwork:     "routes",
-		VXLANID:        1,
-		VXLANPort:      8472,
-		Images:         workload.DefaultImages(),
+		Port:          10250,
+		MaxPods:       110,
+		ClusterDNS:    "10.96.0.10",
+		ClusterDomain: "cluster.local",
+		ClusterCIDR:   "10.244.0.0/16",
+		PodNetwork:    "routes",
+		VXLANID:       1,
+		VXLANPort:     8472,
+		Images:        workload.DefaultImages(),
+
+		ContainerLogMaxSize:  "10Mi",
+		ContainerLogMaxFiles: 5,
+
 		LeaseDuration:  40 * time.Second,
 		RenewInterval:  10 * time.Second,
 		StatusInterval: 5 * time.Minute,
@@ -88,6 +97,8 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.LeaseDuration, d.LeaseDuration)
 	setDefault(&c.RenewInterval, d.RenewInterval)
 	setDefault(&c.StatusInterval, d.StatusInterval)
+	setDefault(&c.ContainerLogMaxSize, d.ContainerLogMaxSize)
+	setDefault(&c.ContainerLogMaxFiles, d.ContainerLogMaxFiles)
 	if len(c.Images) == 0 {
 		c.Images = d.Images
 	}
@@ -115,6 +126,9 @@ func (c Config) complete() (Config, error) {
 	if c.VXLANID < 1 || c.VXLANID >= 1<<24 || c.VXLANPort < 1 || c.VXLANPort >= 1<<16 {
 		errs = append(errs, fmt.Errorf("vxlan-id %d must be within 1 and 16777215, vxlan-port %d within 1 and 65535", c.VXLANID, c.VXLANPort))
 	}
+	if _, err := c.logLimits(); err != nil {
+		errs = append(errs, err)
+	}
 	if err := workload.Check(c.Images); err != nil {
 		errs = append(errs, err)
 	}
@@ -139,6 +153,20 @@ func (c *Config) vxlan() *network.VXLAN {
 		return nil
 	}
 	return &network.VXLAN{ID: c.VXLANID, Port: c.VXLANPort}
+}
+
+// logLimits are those of each container's log.
+func (c *Config) logLimits() (console.Limits, error) {
+	size, err := resource.ParseQuantity(c.ContainerLogMaxSize)
+	switch {
+	case err != nil:
+		return console.Limits{}, fmt.Errorf("container-log-max-size %q: %w", c.ContainerLogMaxSize, err)
+	case size.Value() == 0:
+		return console.Limits{}, errors.New("container-log-max-size must not be 0; -1 is without end")
+	case c.ContainerLogMaxFiles < 2:
+		return console.Limits{}, fmt.Errorf("container-log-max-files %d must be at least 2", c.ContainerLogMaxFiles)
+	}
+	return console.Limits{Size: max(0, size.Value()), Files: c.ContainerLogMaxFiles}, nil
 }
 
 func setDefault[T comparable](field *T, value T) {

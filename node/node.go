@@ -31,6 +31,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"orrery.example.org/node/agnhost"
+	"orrery.example.org/node/console"
 	"orrery.example.org/node/network"
 	"orrery.example.org/node/sandbox"
 	"orrery.example.org/node/server"
@@ -45,6 +46,7 @@ type Node struct {
 	all      kubernetes.Interface // sees all Nodes, or
 	alone    bool                 // only its own
 	catalog  *workload.Catalog
+	logs     console.Limits
 	dns      sandbox.DNS
 	facts    facts // from here on set by Run, before the first Pod is handled
 	events   record.EventRecorder
@@ -87,11 +89,13 @@ func New(c Config) (*Node, error) {
 // newNode is New for a completed configuration and any client.
 func newNode(c Config, client kubernetes.Interface) *Node {
 	c.Log = c.Log.With("node", c.Name)
+	logs, _ := c.logLimits() // completing it has checked them
 	return &Node{
 		cfg:     c,
 		addr:    netip.MustParseAddr(c.Address),
 		client:  client,
 		all:     client,
+		logs:    logs,
 		catalog: workload.NewCatalog(c.Images, append(c.Workloads, workload.Named{Name: "agnhost", Run: agnhost.Run})...),
 		dns:     sandbox.DNS{Server: c.ClusterDNS, Domain: c.ClusterDomain, Node: readOrEmpty("/etc/resolv.conf")},
 		objects: &objects{client: client, watches: map[reference]*watch{}},

@@ -160,14 +160,14 @@ func (c *container) begin(r *run, imageID string, stopRun func(grace time.Durati
 		return err
 	}
 	logFile := func(restarts int32) string { return filepath.Join(dir, strconv.Itoa(int(restarts))+".log") }
-	r.console, err = console.New(logFile(c.status.RestartCount), c.spec.Stdin, c.spec.StdinOnce)
+	r.console, err = console.New(logFile(c.status.RestartCount), c.pod.node.logs, c.spec.Stdin, c.spec.StdinOnce)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
 	if c.console != nil {
 		c.previous = c.console.Log
 	}
-	_ = os.Remove(logFile(c.status.RestartCount - 2)) // mostly there is none
+	console.RemoveLog(logFile(c.status.RestartCount - 2))
 	c.console, c.stopRun, c.present = r.console, stopRun, r
 	c.serving, c.probed = false, c.spec.ReadinessProbe == nil
 	if c.status.State.Terminated != nil {

@@ -29,8 +29,8 @@ type client struct{ out, err io.Writer }
 
 // New opens the console of a run that logs to path. stdin and once are the
 // container's fields of those names.
-func New(path string, stdin, once bool) (*Console, error) {
-	log, err := CreateLog(path)
+func New(path string, limits Limits, stdin, once bool) (*Console, error) {
+	log, err := CreateLog(path, limits)
 	if err != nil {
 		return nil, err
 	}

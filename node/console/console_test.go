@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,7 +20,7 @@ import (
 
 func open(t *testing.T, stdin bool) *Console {
 	t.Helper()
-	c, err := New(filepath.Join(t.TempDir(), "0.log"), stdin, true)
+	c, err := New(filepath.Join(t.TempDir(), "0.log"), Limits{}, stdin, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +113,82 @@ func TestFollow(t *testing.T) {
 			t.Errorf("until the end: %q, %v", rest, err)
 		}
 	})
+}
+
+// TestRotation writes lines of some 50 bytes to files of 200.
+func TestRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "0.log")
+		c, err := New(path, Limits{Size: 200, Files: 3}, false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var followed strings.Builder
+		ended := make(chan error, 1)
+		go func() { ended <- c.Log.Read(t.Context(), &corev1.PodLogOptions{Follow: true}, time.Now(), &followed) }()
+		var all strings.Builder
+		for i := range 40 {
+			synctest.Wait() // the reader has read it all
+			fmt.Fprintf(io.MultiWriter(c.Stdout(), &all), "line %2d of many\n", i)
+		}
+		newest := read(t, c.Log, corev1.PodLogOptions{})
+		if !strings.HasSuffix(all.String(), newest) || !strings.Contains(newest, "line 39") || len(newest) > 200 {
+			t.Errorf("the newest file has %q", newest)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil || followed.String() != all.String() {
+			t.Errorf("a follower got %q, %v; want %q", followed.String(), err, all.String())
+		}
+		files, err := filepath.Glob(path + "*")
+		if err != nil || len(files) != 3 {
+			t.Errorf("files %v, %v", files, err)
+		}
+		for _, file := range files {
+			if info, err := os.Stat(file); err != nil || info.Size() > 200 || info.Size() < 100 {
+				t.Errorf("%s: %v, %v", file, info.Size(), err)
+			}
+		}
+		RemoveLog(path)
+		if files, _ := filepath.Glob(path + "*"); len(files) != 0 {
+			t.Errorf("left over: %v", files)
+		}
+	})
+}
+
+// TestRotationDuringAWrite follows without waiting for the reader: it may fall behind and
+// miss files that are gone, but never reads a line twice or in disorder.
+func TestRotationDuringAWrite(t *testing.T) {
+	c, err := New(filepath.Join(t.TempDir(), "0.log"), Limits{Size: 500, Files: 2}, false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w := io.Pipe()
+	go func() {
+		w.CloseWithError(c.Log.Read(t.Context(), &corev1.PodLogOptions{Follow: true}, time.Now(), w))
+	}()
+	go func() {
+		for i := range 2000 {
+			fmt.Fprintln(c.Stdout(), i)
+		}
+		_ = c.Close()
+	}()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := -1
+	for _, line := range strings.Fields(string(data)) {
+		n, err := strconv.Atoi(line)
+		if err != nil || n <= last {
+			t.Fatalf("%q after %d", line, last)
+		}
+		last = n
+	}
+	if last != 1999 {
+		t.Errorf("the last line is %d", last)
+	}
 }
 
 func TestFollowEndsWithItsContext(t *testing.T) {

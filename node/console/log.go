@@ -3,7 +3,7 @@
 //
 // Upstream counterpart: the container runtime's log files, whose format (CRI) this
 // is, and kubelet's reader of them. In flow the bytes that a program writes; out flow
-// what kubectl logs and kubectl attach show. Left out: rotation by size.
+// what kubectl logs and kubectl attach show. Left out: compression of old files.
 package console
 
 import (
@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -18,23 +20,47 @@ import (
 // maxLine is the longest piece of a line that is written at once, as in containerd.
 const maxLine = 16 << 10
 
+// Limits of a log. A file that would become larger is put aside for a new one; beyond so
+// many files the oldest goes. Readers see the newest file only, as with kubelet.
+//
+// Kubernetes: kubelet looks at the sizes every 10 s, and compresses the older files.
+type Limits struct {
+	Size  int64 // bytes; 0: none
+	Files int   // at least 2
+}
+
 // Log is a log file in CRI format: time, stream, F (a full line) or P (a part of
 // one), text. Safe for concurrent use.
 type Log struct {
-	path string
+	path   string
+	limits Limits
 
-	mu      sync.Mutex
-	file    *os.File      // nil when closed
-	changed chan struct{} // closed at the next write; nil while nobody follows
+	mu        sync.Mutex
+	file      *os.File      // nil when closed
+	size      int64         // of the file
+	rotations int           // how many were put aside
+	changed   chan struct{} // closed at the next write; nil while nobody follows
 }
 
 // CreateLog starts a new log.
-func CreateLog(path string) (*Log, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o640)
+func CreateLog(path string, limits Limits) (*Log, error) {
+	file, err := create(path)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{path: path, file: file}, nil
+	return &Log{path: path, limits: limits, file: file}, nil
+}
+
+func create(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o640)
+}
+
+// RemoveLog removes a log with what was put aside.
+func RemoveLog(path string) {
+	aside, _ := filepath.Glob(path + ".*") // the pattern is fine
+	for _, file := range append(aside, path) {
+		_ = os.Remove(file) // mostly there is none
+	}
 }
 
 // write appends one line, or a part of one, and wakes the followers.
@@ -44,9 +70,39 @@ func (l *Log) write(stream string, tag byte, text []byte) {
 	if l.file == nil {
 		return
 	}
+	line := fmt.Appendf(nil, "%s %s %c %s\n", time.Now().UTC().Format(time.RFC3339Nano), stream, tag, text)
+	if l.limits.Size > 0 && l.size > 0 && l.size+int64(len(line)) > l.limits.Size {
+		l.rotate()
+	}
 	// A full disk must not stop the program; upstream's runtime drops lines as well.
-	_, _ = fmt.Fprintf(l.file, "%s %s %c %s\n", time.Now().UTC().Format(time.RFC3339Nano), stream, tag, text)
+	n, _ := l.file.Write(line)
+	l.size += int64(n)
 	l.wake()
+}
+
+// rotate puts the file aside. Where that fails, it grows.
+func (l *Log) rotate() {
+	aside := func(n int) string { return l.path + "." + strconv.Itoa(n) }
+	if err := os.Rename(l.path, aside(l.rotations+1)); err != nil {
+		return
+	}
+	file, err := create(l.path)
+	if err != nil {
+		_ = os.Rename(aside(l.rotations+1), l.path) // it is still open, and goes on
+		return
+	}
+	_ = l.file.Close() // each line was written as it came
+	l.file, l.size = file, 0
+	l.rotations++
+	_ = os.Remove(aside(l.rotations - l.limits.Files + 1)) // at first there is none
+}
+
+// open opens the newest file, and says which one it is.
+func (l *Log) open() (*os.File, int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	file, err := os.Open(l.path)
+	return file, l.rotations, err
 }
 
 func (l *Log) wake() {
@@ -69,18 +125,18 @@ func (l *Log) Close() error {
 	return err
 }
 
-// next returns a channel that is closed at the next write, and whether there can be
-// another one.
-func (l *Log) next() (<-chan struct{}, bool) {
+// next returns a channel that is closed at the next write, whether there can be another
+// one, and which file is the newest.
+func (l *Log) next() (changed <-chan struct{}, more bool, newest int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
-		return nil, false
+		return nil, false, l.rotations
 	}
 	if l.changed == nil {
 		l.changed = make(chan struct{})
 	}
-	return l.changed, true
+	return l.changed, true, l.rotations
 }
 
 // lines cuts a stream into lines of the log.

@@ -16,11 +16,11 @@ import (
 // Read copies the log to w as the options say. With Follow it goes on until the
 // container has ended or ctx is cancelled.
 func (l *Log) Read(ctx context.Context, options *corev1.PodLogOptions, now time.Time, w io.Writer) error {
-	file, err := os.Open(l.path)
+	file, at, err := l.open()
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	if options.TailLines != nil {
 		if err := seekTail(file, *options.TailLines); err != nil {
 			return fmt.Errorf("find the last lines: %w", err)
@@ -31,7 +31,7 @@ func (l *Log) Read(ctx context.Context, options *corev1.PodLogOptions, now time.
 	var partial []byte // of a line that is being written
 	for {
 		// Asked for before reading, so that no write between the two is missed.
-		changed, more := l.next()
+		changed, more, newest := l.next()
 		for {
 			line, err := in.ReadBytes('\n')
 			partial = append(partial, line...)
@@ -45,6 +45,14 @@ func (l *Log) Read(ctx context.Context, options *corev1.PodLogOptions, now time.
 				return err
 			}
 			partial = partial[:0]
+		}
+		if options.Follow && at != newest { // nothing more is written to this file
+			_ = file.Close()
+			if file, at, err = l.open(); err != nil {
+				return fmt.Errorf("open log: %w", err)
+			}
+			in.Reset(file)
+			continue
 		}
 		if !options.Follow || !more {
 			return nil
