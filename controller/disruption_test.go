@@ -6,8 +6,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -104,4 +106,55 @@ func TestBudgetOfNobodysPods(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestPreemptionHeedsBudgets: of two Pods in the way of a third the one without a budget
+// goes, though it is the more important one.
+func TestPreemptionHeedsBudgets(t *testing.T) {
+	c := start(t)
+	_, err := c.PolicyV1().PodDisruptionBudgets("default").Create(c.ctx, &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: "db"},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MaxUnavailable: new(intstr.FromInt32(0)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}},
+		},
+	}, metav1.CreateOptions{})
+	must(t, err)
+	for name, value := range map[string]int32{"middle": 10, "high": 100} {
+		_, err := c.SchedulingV1().PriorityClasses().Create(c.ctx, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value}, metav1.CreateOptions{})
+		must(t, err)
+	}
+	c.node("node1") // two CPUs
+	create := func(name, class string) {
+		_, err := c.CoreV1().Pods("default").Create(c.ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": name}},
+			Spec: corev1.PodSpec{PriorityClassName: class, Containers: []corev1.Container{{Name: "c", Image: "nginx", Resources: corev1.ResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")},
+			}}}},
+		}, metav1.CreateOptions{})
+		must(t, err)
+	}
+	placed := func(name string) {
+		eventually(t, name+" on its node", func() error {
+			pod, err := c.CoreV1().Pods("default").Get(c.ctx, name, metav1.GetOptions{})
+			if err == nil && pod.Spec.NodeName == "" {
+				err = fmt.Errorf("conditions %+v", pod.Status.Conditions)
+			}
+			return err
+		})
+	}
+	create("db", "")
+	placed("db")
+	create("web", "middle")
+	placed("web")
+	create("boss", "high")
+	placed("boss")
+	c.hasEvent("Pod", "FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu. preemption: found a potential placement for pod on node node1, preempting 1 victims")
+	c.hasEvent("Pod", "Preempted", "on node node1")
+	if _, err := c.CoreV1().Pods("default").Get(c.ctx, "web", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("web: %v, want it gone", err)
+	}
+	db, err := c.CoreV1().Pods("default").Get(c.ctx, "db", metav1.GetOptions{})
+	if err != nil || db.DeletionTimestamp != nil {
+		t.Errorf("db: %v %v", err, db.DeletionTimestamp)
+	}
 }

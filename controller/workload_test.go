@@ -314,7 +314,7 @@ func TestUnschedulable(t *testing.T) {
 	d := deployment("picky", 1, "nginx")
 	d.Spec.Template.Spec.NodeSelector = map[string]string{"disk": "ssd"}
 	c.deploy(d)
-	message := "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+	message := "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 	c.hasEvent("Pod", "FailedScheduling", message)
 	eventually(t, "condition", func() error {
 		for _, cond := range c.pods("picky")[0].Status.Conditions {

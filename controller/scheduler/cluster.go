@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -13,6 +14,7 @@ import (
 type cluster struct {
 	nodes      map[string]*nodeInfo
 	namespaces func(name string) labels.Set // a namespace's labels; nil: nobody knows
+	budgets    func() []*policyv1.PodDisruptionBudget
 }
 
 // sorted lists the nodes that exist, by name.

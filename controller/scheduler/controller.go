@@ -11,8 +11,7 @@
 // are in its way are deleted, and its place is kept.
 //
 // Left out: volumes, the scores of images and of balance, the constraints by which
-// upstream spreads the Pods of a Service unasked, budgets of those that are preempted,
-// several profiles.
+// upstream spreads the Pods of a Service unasked, several profiles.
 package scheduler
 
 import (
@@ -23,12 +22,14 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/record"
 
 	"orrery.example.org/controller/loop"
@@ -54,7 +55,10 @@ func New(env loop.Env) (*Controller, error) {
 	c := &Controller{
 		client: env.Client,
 		pods:   core.Pods().Lister(),
-		state:  newState(labelsOf(core.Namespaces().Lister())),
+		state: newState(cluster{
+			namespaces: labelsOf(core.Namespaces().Lister()),
+			budgets:    allOf(env.Informers.Policy().V1().PodDisruptionBudgets().Lister()),
+		}),
 		events: env.Recorder(corev1.DefaultSchedulerName),
 	}
 	c.Loop = loop.New("scheduler", env, c.sync)
@@ -78,6 +82,17 @@ func labelsOf(namespaces corelisters.NamespaceLister) func(string) labels.Set {
 			return nil // it is gone, or not here yet
 		}
 		return namespace.Labels
+	}
+}
+
+// allOf lists the budgets.
+func allOf(budgets policylisters.PodDisruptionBudgetLister) func() []*policyv1.PodDisruptionBudget {
+	return func() []*policyv1.PodDisruptionBudget {
+		all, err := budgets.List(labels.Everything())
+		if err != nil {
+			return nil // a lister of a cache has no errors
+		}
+		return all
 	}
 }
 

@@ -12,9 +12,21 @@ import (
 	"orrery.example.org/controller/podstate"
 )
 
-// A filter prepares for one Pod. The test it returns says in upstream's words why that
-// Pod cannot go to a node; no test means that the filter has nothing against any.
-type filter func(pod *corev1.Pod, all cluster) (test func(*nodeInfo) []string)
+// A filter prepares for one Pod. The test it returns says why that Pod cannot go to a
+// node; no test means that the filter has nothing against any.
+type filter func(pod *corev1.Pod, all cluster) test
+
+type test func(*nodeInfo) refusal
+
+// refusal is what a filter has against a node, in upstream's words. The zero value is nothing.
+type refusal struct {
+	reasons []string
+	forGood bool // it would be the same without the Pods that are there
+}
+
+func refuse(reasons ...string) refusal        { return refusal{reasons: reasons} }
+func refuseForGood(reasons ...string) refusal { return refusal{reasons, true} }
+func (r refusal) none() bool                  { return len(r.reasons) == 0 }
 
 // filters are asked in the order of upstream's plugins: people are told of the first that
 // has something against a node.
@@ -37,20 +49,18 @@ var scorers = []scorer{{3, taintScore}, {2, nodeAffinityScore}, {2, spreadScore}
 
 // pick chooses the node for a Pod: of those it fits, the one with the best sum of scores;
 // of equals that with the fewest Pods, and the first by name. nil means none, and why says
-// of how many nodes each reason holds.
+// what is against each.
 //
 // Kubernetes: breaks ties at random, and in a big cluster does not look at every node.
-func pick(pod *corev1.Pod, all cluster) (node *corev1.Node, why map[string]int) {
+func pick(pod *corev1.Pod, all cluster) (node *corev1.Node, why refusals) {
 	var fits []*nodeInfo
-	why = map[string]int{}
+	why = refusals{}
 	prepared := tests(pod, all)
 	for _, n := range all.sorted() {
-		reasons := against(n, prepared)
-		for _, reason := range reasons {
-			why[reason]++
-		}
-		if len(reasons) == 0 {
+		if r := against(n, prepared); r.none() {
 			fits = append(fits, n)
+		} else {
+			why[n.node.Name] = r
 		}
 	}
 	if len(fits) == 0 {
@@ -60,7 +70,7 @@ func pick(pod *corev1.Pod, all cluster) (node *corev1.Node, why map[string]int) 
 }
 
 // tests are those of all filters for a Pod.
-func tests(pod *corev1.Pod, all cluster) (prepared []func(*nodeInfo) []string) {
+func tests(pod *corev1.Pod, all cluster) (prepared []test) {
 	for _, f := range filters {
 		if test := f(pod, all); test != nil {
 			prepared = append(prepared, test)
@@ -70,13 +80,13 @@ func tests(pod *corev1.Pod, all cluster) (prepared []func(*nodeInfo) []string) {
 }
 
 // against is what the first test that fails has against a node.
-func against(n *nodeInfo, tests []func(*nodeInfo) []string) []string {
+func against(n *nodeInfo, tests []test) refusal {
 	for _, test := range tests {
-		if reasons := test(n); len(reasons) > 0 {
-			return reasons
+		if r := test(n); !r.none() {
+			return r
 		}
 	}
-	return nil
+	return refusal{}
 }
 
 func best(pod *corev1.Pod, fits []*nodeInfo, all cluster) *nodeInfo {
@@ -119,23 +129,26 @@ func scale(raw []int64, least, most int64, fewer bool) []int64 {
 	return points
 }
 
-// explain is the message of FailedScheduling.
-func explain(all cluster, why map[string]int) string {
-	total := 0
-	for _, n := range all.nodes {
-		if n.node != nil {
-			total++
-		}
-	}
-	if total == 0 {
+// refusals are those of all nodes, by name.
+type refusals map[string]refusal
+
+// String counts the reasons, as the message of FailedScheduling does.
+func (all refusals) String() string {
+	if len(all) == 0 {
 		return "no nodes available to schedule pods"
 	}
+	counts := map[string]int{}
+	for _, r := range all {
+		for _, reason := range r.reasons {
+			counts[reason]++
+		}
+	}
 	var reasons []string
-	for reason, n := range why {
+	for reason, n := range counts {
 		reasons = append(reasons, fmt.Sprintf("%d %s", n, reason))
 	}
 	slices.Sort(reasons)
-	return fmt.Sprintf("0/%d nodes are available: %s.", total, strings.Join(reasons, ", "))
+	return fmt.Sprintf("0/%d nodes are available: %s.", len(all), strings.Join(reasons, ", "))
 }
 
 // unschedulable is the PodScheduled condition of a Pod that fits nowhere, and whether

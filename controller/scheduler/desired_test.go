@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -130,12 +131,12 @@ func verdict(p *corev1.Pod, all cluster) string {
 	if n != nil {
 		return n.Name
 	}
-	return explain(all, why)
+	return why.String()
 }
 
 // TestBurst places Pods faster than any of them shows up on its node.
 func TestBurst(t *testing.T) {
-	s := newState(nil)
+	s := newState(cluster{})
 	for _, name := range []string{"a", "b", "c"} {
 		s.sawNode(nil, node(name))
 	}
@@ -152,7 +153,7 @@ func TestBurst(t *testing.T) {
 		t.Fatalf("pods per node: %v, want %v", per, want)
 	}
 	waiting := pod("waiting")
-	if d := s.schedule(waiting); d.node != "" || d.message != "0/3 nodes are available: 3 Too many pods." {
+	if d := s.schedule(waiting); d.node != "" || d.message != "0/3 nodes are available: 3 Too many pods. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod." {
 		t.Fatalf("placed: %+v", d)
 	}
 	wake := func(what string, got []loop.Name, want int) {
@@ -176,7 +177,7 @@ func TestBurst(t *testing.T) {
 
 // TestPodsBeforeTheirNode: informers fill in any order.
 func TestPodsBeforeTheirNode(t *testing.T) {
-	s := newState(nil)
+	s := newState(cluster{})
 	for i := range 3 {
 		s.sawPod(pod(fmt.Sprint("p", i), func(p *corev1.Pod) { p.Spec.NodeName = "a" }), false)
 	}
@@ -186,7 +187,7 @@ func TestPodsBeforeTheirNode(t *testing.T) {
 	if woken := s.sawNode(nil, node("a")); len(woken) != 1 {
 		t.Errorf("a new node wakes %v", woken)
 	}
-	if message := s.schedule(pod("x")).message; message != "0/1 nodes are available: 1 Too many pods." {
+	if message := s.schedule(pod("x")).message; !strings.HasPrefix(message, "0/1 nodes are available: 1 Too many pods. ") {
 		t.Errorf("message %q", message)
 	}
 	s.sawNode(node("a"), nil)

@@ -7,17 +7,17 @@ import (
 )
 
 // hostPorts keeps Pods from nodes where another Pod has a host port that they want.
-func hostPorts(pod *corev1.Pod, _ cluster) func(*nodeInfo) []string {
+func hostPorts(pod *corev1.Pod, _ cluster) test {
 	ports := api.HostPorts(&pod.Spec)
 	if len(ports) == 0 {
 		return nil
 	}
-	return func(n *nodeInfo) []string {
+	return func(n *nodeInfo) refusal {
 		for _, other := range n.pods {
 			if api.HostPortsClash(ports, api.HostPorts(&other.Spec)) {
-				return []string{"node(s) didn't have free ports for the requested pod ports"}
+				return refuse("node(s) didn't have free ports for the requested pod ports")
 			}
 		}
-		return nil
+		return refusal{}
 	}
 }

@@ -6,13 +6,13 @@ import (
 )
 
 // nodeAffinity keeps Pods from nodes that their nodeSelector or required affinity rules out.
-func nodeAffinity(pod *corev1.Pod, _ cluster) func(*nodeInfo) []string {
+func nodeAffinity(pod *corev1.Pod, _ cluster) test {
 	required := nodeaffinity.GetRequiredNodeAffinity(pod)
-	return func(n *nodeInfo) []string {
+	return func(n *nodeInfo) refusal {
 		if ok, err := required.Match(n.node); !ok || err != nil {
-			return []string{"node(s) didn't match Pod's node affinity/selector"}
+			return refuseForGood("node(s) didn't match Pod's node affinity/selector")
 		}
-		return nil
+		return refusal{}
 	}
 }
 

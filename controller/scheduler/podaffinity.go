@@ -115,7 +115,7 @@ func (t tally) at(n *nodeInfo) (sum int64) {
 
 // podAffinity keeps Pods near those that they must be near, and apart from those that
 // they, or those, must be apart from.
-func podAffinity(pod *corev1.Pod, all cluster) func(*nodeInfo) []string {
+func podAffinity(pod *corev1.Pod, all cluster) test {
 	together, away := near(pod), apart(pod)
 	wanted, unwanted, unwelcome := tally{}, tally{}, tally{}
 	for _, n := range all.sorted() {
@@ -147,16 +147,16 @@ func podAffinity(pod *corev1.Pod, all cluster) func(*nodeInfo) []string {
 	}
 	// The first of Pods that want to be together would wait for ever.
 	isFirst := len(wanted) == 0 && matchesAll(together, pod, all)
-	return func(n *nodeInfo) []string {
+	return func(n *nodeInfo) refusal {
 		switch {
 		case !satisfied(together, n, wanted, isFirst):
-			return []string{"node(s) didn't match pod affinity rules"}
+			return refuseForGood("node(s) didn't match pod affinity rules")
 		case unwanted.at(n) > 0:
-			return []string{"node(s) didn't match pod anti-affinity rules"}
+			return refuse("node(s) didn't match pod anti-affinity rules")
 		case unwelcome.at(n) > 0:
-			return []string{"node(s) didn't satisfy existing pods anti-affinity rules"}
+			return refuse("node(s) didn't satisfy existing pods anti-affinity rules")
 		}
-		return nil
+		return refusal{}
 	}
 }
 

@@ -12,13 +12,13 @@ import (
 
 // fit keeps Pods from nodes that have too little of something they ask for. A node that
 // says nothing about a resource but Pods is taken to have none of it.
-func fit(pod *corev1.Pod, _ cluster) func(*nodeInfo) []string {
+func fit(pod *corev1.Pod, _ cluster) test {
 	want := requests(pod)
 	names := slices.Sorted(maps.Keys(want))
-	return func(n *nodeInfo) (reasons []string) {
+	return func(n *nodeInfo) (r refusal) {
 		allocatable := n.node.Status.Allocatable
 		if limit, ok := allocatable[corev1.ResourcePods]; ok && int64(len(n.pods)) >= limit.Value() {
-			reasons = append(reasons, "Too many pods")
+			r.reasons = append(r.reasons, "Too many pods")
 		}
 		for _, name := range names {
 			q := want[name]
@@ -28,10 +28,12 @@ func fit(pod *corev1.Pod, _ cluster) func(*nodeInfo) []string {
 			free := allocatable[name].DeepCopy()
 			free.Sub(n.used[name])
 			if free.Cmp(q) < 0 {
-				reasons = append(reasons, fmt.Sprintf("Insufficient %s", name))
+				r.reasons = append(r.reasons, fmt.Sprintf("Insufficient %s", name))
+				all := allocatable[name]
+				r.forGood = r.forGood || all.Cmp(q) < 0
 			}
 		}
-		return reasons
+		return r
 	}
 }
 

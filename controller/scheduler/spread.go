@@ -98,26 +98,26 @@ func (c constraint) least() int64 {
 
 // spread keeps Pods from nodes in domains that would have too many more of their kind
 // than another.
-func spread(pod *corev1.Pod, all cluster) func(*nodeInfo) []string {
+func spread(pod *corev1.Pod, all cluster) test {
 	found := constraints(pod, all, corev1.DoNotSchedule)
 	if len(found) == 0 {
 		return nil
 	}
-	return func(n *nodeInfo) []string {
+	return func(n *nodeInfo) refusal {
 		for _, c := range found {
 			value, ok := n.domain(c.TopologyKey)
 			if !ok {
-				return []string{"node(s) didn't match pod topology spread constraints (missing required label)"}
+				return refuseForGood("node(s) didn't match pod topology spread constraints (missing required label)")
 			}
 			there := c.counts[value]
 			if c.selector.Matches(labels.Set(pod.Labels)) {
 				there++ // the Pod itself
 			}
 			if there-c.least() > int64(c.MaxSkew) {
-				return []string{"node(s) didn't match pod topology spread constraints"}
+				return refuse("node(s) didn't match pod topology spread constraints")
 			}
 		}
-		return nil
+		return refusal{}
 	}
 }
 

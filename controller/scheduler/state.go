@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"orrery.example.org/controller/loop"
@@ -28,11 +27,10 @@ type state struct {
 	nominated map[types.UID]nomination
 }
 
-func newState(namespaces func(string) labels.Set) *state {
-	return &state{
-		cluster: cluster{map[string]*nodeInfo{}, namespaces}, placed: map[types.UID]string{}, parked: map[loop.Name]bool{},
-		nominated: map[types.UID]nomination{},
-	}
+// newState begins without nodes.
+func newState(all cluster) *state {
+	all.nodes = map[string]*nodeInfo{}
+	return &state{cluster: all, placed: map[types.UID]string{}, parked: map[loop.Name]bool{}, nominated: map[types.UID]nomination{}}
 }
 
 // decision is what became of a Pod's turn; the zero value: it has a node already.
@@ -59,9 +57,14 @@ func (s *state) schedule(pod *corev1.Pod) decision {
 		return decision{node: target.Name}
 	}
 	s.parked[loop.NameOf(pod)] = isChoosy(pod) || len(pod.Spec.TopologySpreadConstraints) > 0
-	d := decision{message: explain(s.cluster, why), room: preempt(pod, s.cluster)}
-	if d.room != nil {
-		s.nominated[pod.UID] = nomination{pod, d.room.node.node.Name}
+	d := decision{message: why.String()}
+	if len(why) == 0 {
+		return d // there are no nodes
+	}
+	room, outcome := preempt(pod, s.cluster, why)
+	d.room, d.message = room, d.message+" preemption: "+outcome
+	if room != nil {
+		s.nominated[pod.UID] = nomination{pod, room.node.node.Name}
 	}
 	return d
 }

@@ -9,25 +9,25 @@ import (
 )
 
 // cordon keeps Pods from nodes that are to take no more. It is a taint of its own kind.
-func cordon(pod *corev1.Pod, _ cluster) func(*nodeInfo) []string {
+func cordon(pod *corev1.Pod, _ cluster) test {
 	if tolerates(pod, &corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}) {
 		return nil
 	}
-	return func(n *nodeInfo) []string {
+	return func(n *nodeInfo) refusal {
 		if n.node.Spec.Unschedulable {
-			return []string{"node(s) were unschedulable"}
+			return refuseForGood("node(s) were unschedulable")
 		}
-		return nil
+		return refusal{}
 	}
 }
 
 // taints keeps Pods from nodes with taints that they do not tolerate.
-func taints(pod *corev1.Pod, _ cluster) func(*nodeInfo) []string {
-	return func(n *nodeInfo) []string {
+func taints(pod *corev1.Pod, _ cluster) test {
+	return func(n *nodeInfo) refusal {
 		if untolerated(pod, n.node, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute) > 0 {
-			return []string{"node(s) had untolerated taint(s)"}
+			return refuseForGood("node(s) had untolerated taint(s)")
 		}
-		return nil
+		return refusal{}
 	}
 }
 

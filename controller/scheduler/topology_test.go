@@ -180,7 +180,7 @@ func TestTopology(t *testing.T) {
 
 // TestPeersWake: a Pod that waits for another one is tried again when that comes.
 func TestPeersWake(t *testing.T) {
-	s := newState(nil)
+	s := newState(cluster{})
 	s.sawNode(nil, node("a"))
 	s.schedule(pod("near", beside(peers("web", "name"))))
 	s.schedule(pod("greedy", asks("9")))
