@@ -9,7 +9,7 @@ import (
 func preparePod(p *corev1.Pod) {
 	withLabelKeys(p)
 	defaultPodResources(&p.Spec)
-	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosClass(&p.Spec)}
+	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOSClass(&p.Spec)}
 	if grace := p.Spec.TerminationGracePeriodSeconds; grace != nil && *grace < 0 {
 		p.Spec.TerminationGracePeriodSeconds = new(int64(1))
 	}
@@ -21,9 +21,9 @@ func preparePod(p *corev1.Pod) {
 	}
 }
 
-// qosClass is who is evicted first when a node runs out of memory: BestEffort asks
+// QOSClass is who is evicted first when a node runs out of memory: BestEffort asks
 // for nothing, Guaranteed limits exactly what it asks for, Burstable is the rest.
-func qosClass(spec *corev1.PodSpec) corev1.PodQOSClass {
+func QOSClass(spec *corev1.PodSpec) corev1.PodQOSClass {
 	var all []corev1.ResourceRequirements
 	if spec.Resources != nil {
 		all = append(all, *spec.Resources)

@@ -37,6 +37,7 @@ type Config struct {
 	StateDir      string           `mapstructure:"state-dir"`      // one directory per Pod: its files and logs
 	Images        []workload.Image `mapstructure:"images"`         // the catalog; see workload.Catalog
 
+	PodMaxPIDs           int    `mapstructure:"pod-max-pids"`            // processes of one Pod, where there are limits; -1: as many as it likes
 	ContainerLogMaxSize  string `mapstructure:"container-log-max-size"`  // a quantity; a log file does not become larger
 	ContainerLogMaxFiles int    `mapstructure:"container-log-max-files"` // of one container
 
@@ -75,6 +76,7 @@ func Defaults() Config {
 		VXLANPort:     8472,
 		Images:        workload.DefaultImages(),
 
+		PodMaxPIDs:           -1,
 		ContainerLogMaxSize:  "10Mi",
 		ContainerLogMaxFiles: 5,
 
@@ -97,6 +99,7 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.LeaseDuration, d.LeaseDuration)
 	setDefault(&c.RenewInterval, d.RenewInterval)
 	setDefault(&c.StatusInterval, d.StatusInterval)
+	setDefault(&c.PodMaxPIDs, d.PodMaxPIDs)
 	setDefault(&c.ContainerLogMaxSize, d.ContainerLogMaxSize)
 	setDefault(&c.ContainerLogMaxFiles, d.ContainerLogMaxFiles)
 	if len(c.Images) == 0 {

@@ -116,9 +116,15 @@ func (r *run) enter(ctx context.Context) (*sandbox.Place, error) {
 	if err := r.c.makeTerminationFile(); err != nil {
 		return nil, err
 	}
+	if r.group, err = r.c.pod.newGroup(&r.c.spec); err != nil {
+		return nil, err
+	}
+	if r.group != nil {
+		config.Cgroup = r.group.File()
+	}
 	place, err := r.box.NewPlace(config)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.removeGroup())
 	}
 	r.place = place
 	return place, nil

@@ -15,6 +15,7 @@ import (
 type facts struct {
 	resources corev1.ResourceList
 	info      corev1.NodeSystemInfo
+	limits    string // whether Pods' limits hold here
 }
 
 // machineFacts asks the machine. The nodes of a lab in one process all have the

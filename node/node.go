@@ -8,7 +8,7 @@
 // flow the statuses of those Pods and of the Node, a Lease, Events, and the streams
 // of logs, exec, attach and port-forward on the node's own HTTPS port (node/server).
 //
-// Left out as yet: resource limits, static Pods, adoption of processes after a restart.
+// Left out as yet: static Pods, adoption of processes after a restart.
 package node
 
 import (
@@ -31,6 +31,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"orrery.example.org/node/agnhost"
+	"orrery.example.org/node/cgroup"
 	"orrery.example.org/node/console"
 	"orrery.example.org/node/network"
 	"orrery.example.org/node/sandbox"
@@ -48,7 +49,8 @@ type Node struct {
 	catalog  *workload.Catalog
 	logs     console.Limits
 	dns      sandbox.DNS
-	facts    facts // from here on set by Run, before the first Pod is handled
+	limits   *cgroup.Tree // nil: there are none here
+	facts    facts        // from here on set by Run, before the first Pod is handled
 	events   record.EventRecorder
 	network  *network.Network
 	objects  *objects
@@ -111,7 +113,9 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 // ended and their namespaces and links are gone; the Pods themselves stay in the API,
 // as they do when a machine loses power.
 func (n *Node) Run(ctx context.Context) error {
-	if err := sandbox.RemoveLeftovers(n.podsDir()); err != nil {
+	limits := n.findLimits()
+	defer n.dropLimits()
+	if err := n.removeLeftovers(); err != nil {
 		return fmt.Errorf("node %s: remove what the last run left: %w", n.cfg.Name, err)
 	}
 	facts, err := machineFacts(n.cfg.StateDir)
@@ -119,6 +123,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return fmt.Errorf("node %s: %w", n.cfg.Name, err)
 	}
 	n.facts = facts
+	n.facts.limits = limits
 	srv, err := server.New(server.Config{
 		Host: n.cfg.Host, Address: n.cfg.Address, Port: n.cfg.Port, Node: n.cfg.Name,
 		Serving: n.cfg.Serving, ServingCertificate: n.cfg.ServingCertificate, ClientCA: n.cfg.ClientCA,

@@ -41,6 +41,7 @@ type pod struct {
 	overdue    bool        // its activeDeadlineSeconds have passed
 	box        *sandbox.Sandbox
 	addr       netip.Addr         // zero: none yet
+	cgroup     string             // "": there are no limits here; set with box
 	references map[reference]bool // ConfigMaps and Secrets that are followed; replaced, not changed
 	idle       map[string]bool    // volumes that are not filled yet (idle.go)
 	init, main []*container       // never change

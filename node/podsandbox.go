@@ -37,6 +37,9 @@ func (p *pod) createSandbox(ctx context.Context) (err error) {
 		}
 		p.setSandbox(nil, addr)
 	}
+	if err := p.makeCgroup(); err != nil {
+		return err
+	}
 	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
 	if object.Spec.HostNetwork {
 		hostname = n.cfg.Name
@@ -79,6 +82,9 @@ func (p *pod) teardown(ctx context.Context) {
 	var errs []error
 	if box != nil {
 		errs = append(errs, box.Close())
+	}
+	if tree := p.node.limits; tree != nil {
+		errs = append(errs, tree.RemovePod(string(p.uid)))
 	}
 	if !p.latest().Spec.HostNetwork && addr.IsValid() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)

@@ -61,7 +61,7 @@ func (n *Node) createOrAdopt(ctx context.Context, want *corev1.Node) error {
 	if apierrors.IsAlreadyExists(err) {
 		self, err = n.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{})
 		if err == nil {
-			self, err = n.patchNode(ctx, self, withLabels(self, want.Labels))
+			self, err = n.patchNode(ctx, self, withOwn(self, want))
 		}
 	}
 	if err == nil {
@@ -103,10 +103,14 @@ func twoWayPatch[T any](old, new *T) ([]byte, error) {
 	return strategicpatch.CreateTwoWayMergePatch(oldJSON, newJSON, schema)
 }
 
-func withLabels(node *corev1.Node, labels map[string]string) *corev1.Node {
+// withOwn adds the labels and annotations that the agent gives its Node.
+func withOwn(node, own *corev1.Node) *corev1.Node {
 	node = node.DeepCopy()
-	for k, v := range labels {
+	for k, v := range own.Labels {
 		metav1.SetMetaDataLabel(&node.ObjectMeta, k, v)
+	}
+	for k, v := range own.Annotations {
+		metav1.SetMetaDataAnnotation(&node.ObjectMeta, k, v)
 	}
 	return node
 }
@@ -119,6 +123,9 @@ func (c Config) node(f facts, now metav1.Time) *corev1.Node {
 	for _, label := range c.Labels {
 		k, v, _ := strings.Cut(label, "=")
 		node.Labels[k] = v
+	}
+	if f.limits != "" {
+		node.Annotations = map[string]string{limitsAnnotation: f.limits}
 	}
 	node.Status = c.nodeStatus(f, false, now)
 	return node

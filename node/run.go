@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"orrery.example.org/node/cgroup"
 	"orrery.example.org/node/console"
 	"orrery.example.org/node/sandbox"
 	"orrery.example.org/node/workload"
@@ -42,6 +43,7 @@ type run struct {
 	started bool          // the program was
 	up      chan struct{} // closed when it was
 
+	group    *cgroup.Group // nil: its programs are in the agent's
 	mounts   []sandbox.Mount
 	entering sync.Mutex
 	place    *sandbox.Place // nil: there is none yet
@@ -143,7 +145,7 @@ func (r *run) leavePlace() {
 	if r.place == nil {
 		return
 	}
-	if err := r.place.Close(); err != nil {
+	if err := errors.Join(r.place.Close(), r.removeGroup()); err != nil {
 		r.c.pod.node.cfg.Log.Error("clearing a container's place", "pod", podName(r.c.pod.latest()), "err", err)
 	}
 }
@@ -222,6 +224,9 @@ func (c *container) end(r *run, err error) int32 {
 	state := &corev1.ContainerStateTerminated{ExitCode: int32(code), Signal: int32(signal), Reason: "Completed"}
 	if code != 0 {
 		state.Reason = "Error"
+	}
+	if r.outOfMemory() {
+		state.Reason = "OOMKilled"
 	}
 	if exit := (workload.Exit{}); err != nil && !errors.As(err, &exit) {
 		state.Message = err.Error()

@@ -14,11 +14,12 @@ import (
 type PlaceConfig struct {
 	Name    string // for messages: namespace/pod/container
 	Mounts  []Mount
-	BuiltIn bool  // the container's own program is no process
-	HostPID bool  // it sees the node's processes
-	PIDs    *PIDs // whose processes it sees; nil: it has a PID namespace of its own
-	Devices bool  // it has the node's /dev, as privileged containers do
-	Root    *Root // nil: it sees the node's files
+	BuiltIn bool     // the container's own program is no process
+	HostPID bool     // it sees the node's processes
+	PIDs    *PIDs    // whose processes it sees; nil: it has a PID namespace of its own
+	Devices bool     // it has the node's /dev, as privileged containers do
+	Root    *Root    // nil: it sees the node's files
+	Cgroup  *os.File // in which its programs are born; nil: the agent's
 }
 
 // Place is where one run of a container happens: the Pod's namespaces, a mount namespace
@@ -31,7 +32,8 @@ type Place struct {
 	own  bool     // pids is this place's alone
 	proc *os.File // the namespace whose processes its /proc shows; nil: the node's
 
-	layer string // what its root directory has more than the node's; "": it has none of its own
+	cgroup *os.File // nil: the agent's
+	layer  string   // what its root directory has more than the node's; "": it has none of its own
 }
 
 // NewPlace makes the place of one run of a container.
@@ -39,7 +41,7 @@ func (s *Sandbox) NewPlace(c PlaceConfig) (*Place, error) {
 	if err := s.share(); err != nil {
 		return nil, err
 	}
-	l := &Place{box: s, pids: c.PIDs}
+	l := &Place{box: s, pids: c.PIDs, cgroup: c.Cgroup}
 	if c.PIDs == nil && !c.HostPID {
 		l.pids, l.own = &PIDs{box: s, paused: c.BuiltIn}, true
 	}

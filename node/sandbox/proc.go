@@ -92,11 +92,16 @@ func mountProc(ns int) error {
 }
 
 // showFromInside has a process of the PID namespace mount its /proc. The program for it
-// is the node's: it is looked up and begins among the node's files, and mounts in the place.
+// is the node's: where the place has a root directory of its own, it is looked up and
+// begins among the node's files, and mounts in the place.
 func (l *Place) showFromInside() error {
+	from, args := l.host, []string{"-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc"}
+	if l.layer != "" {
+		from, args = l.box.Host, append([]string{"--namespace", "/proc/self/fd/3"}, args...)
+	}
 	var cmd *host.Cmd
-	err := l.box.Host.Do(func() error {
-		cmd = l.box.Host.Command(context.Background(), "mount", "--namespace", "/proc/self/fd/3", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
+	err := from.Do(func() error {
+		cmd = from.Command(context.Background(), "mount", args...)
 		return nil
 	})
 	if err != nil {

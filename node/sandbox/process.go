@@ -52,6 +52,9 @@ func (l *Place) Run(ctx context.Context, p Process) error {
 	}
 	cmd.Env, cmd.Dir = p.Env, p.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: p.User} // its own group, to be signalled as one
+	if l.cgroup != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(l.cgroup.Fd())
+	}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = drainTime
 

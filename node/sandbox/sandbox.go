@@ -10,7 +10,7 @@
 // /etc/hosts and /etc/hostname. Each run of a container has a Place: a copy of the Pod's
 // mount namespace with its volumes and a /tmp, /dev and /proc of its own, and a PID
 // namespace. A place may also have a root directory of its own instead of the node's
-// files. Left out: /sys of its own, cgroups.
+// files. Left out: /sys and cgroup namespace of its own.
 package sandbox
 
 import (
