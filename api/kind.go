@@ -95,6 +95,7 @@ type Kind struct {
 	Conditional    bool // an update must say which resourceVersion it replaces
 	CreateOnUpdate bool // an update of what isn't there creates it
 	AnyFinalizer   bool // finalizers need no domain
+	Measured       bool // it is looked at and never written
 	OneByOne       bool // objects cannot be deleted as a collection
 }
 

@@ -26,6 +26,8 @@ var Table = []*Kind{
 	serviceCIDRs,
 	leases,
 	endpointSlices,
+	nodeUsage,
+	podUsage,
 	ingresses,
 	ingressClasses,
 	networkPolicies,

@@ -17,6 +17,7 @@ import (
 	"orrery.example.org/apiserver/auth/rbac"
 	"orrery.example.org/apiserver/owners"
 	"orrery.example.org/apiserver/store"
+	"orrery.example.org/apiserver/usage"
 )
 
 // handlers is everything that answers requests.
@@ -28,6 +29,7 @@ type handlers struct {
 	alloc     *alloc.Allocator
 	owners    *owners.Tracker
 	nodes     *nodeClient
+	meter     *usage.Meter // of what they use
 
 	authn  auth.Authenticator
 	tokens auth.Tokens
@@ -122,6 +124,7 @@ var (
 		"watch": (*handlers).watch, // by a deprecated path
 	}
 	questionVerbs = map[string]verb{"create": (*handlers).ask}
+	measuredVerbs = map[string]verb{"get": (*handlers).measure, "list": (*handlers).measure}
 
 	viewVerbs = map[string]verb{
 		"get": (*handlers).get, "update": (*handlers).update, "patch": (*handlers).patch,
@@ -168,6 +171,8 @@ func (h *handlers) verb(c *call, name string) (verb, error) {
 		if verbs, ok = h.subresource(c); !ok {
 			return nil, errNoSuchPath()
 		}
+	case c.kind.Measured:
+		verbs = measuredVerbs
 	case !c.kind.Stored() && c.name != "":
 		return nil, errNoSuchPath()
 	case c.version.GroupVersionKind == bindingVersion.GroupVersionKind:

@@ -39,6 +39,7 @@ import (
 	"orrery.example.org/apiserver/etcd"
 	"orrery.example.org/apiserver/owners"
 	"orrery.example.org/apiserver/store"
+	"orrery.example.org/apiserver/usage"
 	"orrery.example.org/host"
 	"orrery.example.org/pki"
 )
@@ -264,6 +265,7 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 	}}
 	h.authn = append(auth.Chain{auth.NewCertificates(s.cfg.CA.Pool()), h.tokens}, s.cfg.Authenticators...)
 	h.nodes, err = newNodeClient(h.core("nodes").objects, s.cfg.CA, s.cfg.KubeletClient, s.dial)
+	h.meter = &usage.Meter{Ask: h.nodes.summary}
 	return h, err
 }
 

@@ -95,6 +95,9 @@ func split(groups []group) (core, named []group) {
 // verbs are what can be done with a kind. One that cannot be listed is not stored:
 // a review, say, which is created and answered in one request.
 func verbs(k *api.Kind, v *api.Version) []string {
+	if k.Measured {
+		return []string{"get", "list"}
+	}
 	if v.NewList == nil {
 		return []string{"create"}
 	}

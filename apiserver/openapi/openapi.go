@@ -52,12 +52,12 @@ func Register(r *mux.Router, kinds []*api.Kind, version string) {
 	r.Handle("/openapi/v3", indexDocument(documents)).Methods("GET", "HEAD")
 }
 
-// groupVersions lists those that kinds are served under.
+// groupVersions lists those that kinds are served under which somebody writes.
 func groupVersions(kinds []*api.Kind) []schema.GroupVersion {
 	var gvs []schema.GroupVersion
 	for _, k := range kinds {
 		for _, v := range k.Versions {
-			if !slices.Contains(gvs, v.GroupVersion()) {
+			if !k.Measured && !slices.Contains(gvs, v.GroupVersion()) {
 				gvs = append(gvs, v.GroupVersion())
 			}
 		}

@@ -3,6 +3,7 @@ package fake
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -40,6 +41,11 @@ func (n *Nodes) Pods() []*corev1.Pod {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
 	return all
+}
+
+// Summary implements server.Backend.
+func (n *Nodes) Summary(context.Context) (*server.Summary, error) {
+	return nil, errors.New("the nodes are simulated: nothing is used")
 }
 
 // OpenLog implements server.Backend.

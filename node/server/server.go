@@ -1,10 +1,10 @@
 // Package server is the node's own HTTPS port, 10250: logs, exec, attach and
-// port-forward, to which the API server passes such requests on.
+// port-forward, and what its Pods use, to which the API server passes such requests on.
 //
 // Upstream counterpart: kubelet's server. The paths and parameters are upstream's,
 // so that an API server need not know who answers. Who comes in is known by a certificate
 // of the cluster's CA or by a token, and the API server says what he may (gate.go).
-// Left out: /stats, /run, /checkpoint, /configz, debugging.
+// Left out: /metrics/cadvisor and /metrics/probes, /run, /checkpoint, /configz, debugging.
 package server
 
 import (
@@ -44,6 +44,8 @@ type Backend interface {
 
 	// Pods lists the node's Pods.
 	Pods() []*corev1.Pod
+	// Summary says what the node and its Pods use.
+	Summary(ctx context.Context) (*Summary, error)
 	// OpenLog finds a container's log. An error is the client's.
 	OpenLog(pod string, uid types.UID, container string, previous bool) (Log, error)
 }
@@ -133,6 +135,8 @@ func (s *Server) handler() http.Handler {
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	r.HandleFunc("/pods", s.servePods)
 	r.Handle("/metrics", s.metrics())
+	r.HandleFunc("/metrics/resource", s.serveResourceMetrics)
+	r.HandleFunc("/stats/summary", s.serveSummary)
 	r.HandleFunc("/containerLogs/{namespace}/{pod}/{container}", s.serveLog)
 	for path, serve := range map[string]http.HandlerFunc{
 		"/exec/{namespace}/{pod}/{container}":         s.serveExec,

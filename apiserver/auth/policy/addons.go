@@ -25,6 +25,9 @@ var addonRoles = []role{
 	{name: "orrery:kubelet-serving-approver", rules: rules{ // nobody upstream: docs/decisions/0007
 		rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/kubelet-serving"),
 	}},
+	{name: "system:aggregated-metrics-reader", partOf: "view", rules: rules{ // metrics-server's
+		rule("get list watch", "metrics.k8s.io", "nodes pods"),
+	}},
 	{name: "orrery:fake-nodes", rules: rules{ // the agent of many nodes: kwok's role upstream
 		rule("create get list patch watch", "core", "nodes"),
 		rule("delete get list watch", "core", "pods"),
