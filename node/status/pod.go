@@ -51,7 +51,12 @@ func Pod(pod *corev1.Pod, o Outcome, now metav1.Time) corev1.PodStatus {
 	if o.PodIP != "" {
 		status.PodIP, status.PodIPs = o.PodIP, []corev1.PodIP{{IP: o.PodIP}}
 	}
-	status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses = o.Init, o.Containers, o.Ephemeral
+	status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses = startedOrNot(o.Init), startedOrNot(o.Containers), o.Ephemeral
+	for i, c := range o.Init {
+		if !IsSidecar(&pod.Spec.InitContainers[i]) && c.State.Terminated != nil && !failed(c) {
+			status.InitContainerStatuses[i].Ready = true // it has done what it is for
+		}
+	}
 	if status.Phase != corev1.PodFailed && status.Phase != corev1.PodSucceeded { // those are final
 		status.Phase = phase(&pod.Spec, o)
 		if o.Over && o.Overdue {
@@ -63,6 +68,18 @@ func Pod(pod *corev1.Pod, o Outcome, now metav1.Time) corev1.PodStatus {
 		setCondition(&status.Conditions, c, now)
 	}
 	return status
+}
+
+// startedOrNot says of all containers whether they have started, also of those that were not
+// begun.
+func startedOrNot(all []corev1.ContainerStatus) []corev1.ContainerStatus {
+	all = slices.Clone(all)
+	for i := range all {
+		if all[i].Started == nil {
+			all[i].Started = new(bool)
+		}
+	}
+	return all
 }
 
 // phase sums up the containers.

@@ -184,3 +184,27 @@ func TestConditionsKeepTheirTimesAndOthers(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
+
+// TestWhatDescribeShows: an init container that has done its work is ready, and of every
+// container it is known whether it has started.
+func TestWhatDescribeShows(t *testing.T) {
+	o := Outcome{Init: all(endedC(0), endedC(1), waitingC("PodInitializing")), Containers: all(waitingC("PodInitializing"), runningC(true))}
+	status := Pod(podOf(corev1.RestartPolicyAlways, &o, false), o, metav1.Now())
+	type facts struct{ Ready, Started bool }
+	got := map[string]facts{}
+	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
+		for _, c := range list {
+			if c.Started == nil {
+				t.Fatalf("%s: nobody knows whether it has started", c.Name)
+			}
+			got[c.Name] = facts{c.Ready, *c.Started}
+		}
+	}
+	want := map[string]facts{"i": {true, false}, "j": {}, "k": {}, "a": {}, "b": {true, true}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if o.Containers[0].Started != nil {
+		t.Error("the outcome itself was changed")
+	}
+}
