@@ -16,7 +16,7 @@ import (
 // good as one. A command is repeated until its output is right, as a reader would.
 func TestPages(t *testing.T) {
 	bin := ctlDir(t)
-	for _, page := range []string{"loadbalancer.md", "dns.md", "proxy-modes.md", "questions.md", "images.md"} {
+	for _, page := range []string{"loadbalancer.md", "dns.md", "proxy-modes.md", "questions.md", "images.md", "pods.md"} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(filepath.Join("../../docs", page))
