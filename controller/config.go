@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,8 +29,10 @@ type Config struct {
 	// ClusterCIDR is what the nodes' Pod ranges are cut from: one CIDR, or one of each
 	// family with a comma between them.
 	ClusterCIDR string `mapstructure:"cluster-cidr"`
-	// NodeCIDRMaskSize is the size of one node's range, NodeCIDRMaskSizeIPv6 for IPv6.
+	// NodeCIDRMaskSize is the size of one node's range, NodeCIDRMaskSizeIPv6 for IPv6. The
+	// other one's name is upstream's for clusters with both; 0: as NodeCIDRMaskSize.
 	NodeCIDRMaskSize     int `mapstructure:"node-cidr-mask-size"`
+	NodeCIDRMaskSizeIPv4 int `mapstructure:"node-cidr-mask-size-ipv4"`
 	NodeCIDRMaskSizeIPv6 int `mapstructure:"node-cidr-mask-size-ipv6"`
 
 	// LoadBalancerPool is what Services of type LoadBalancer get their addresses from:
@@ -190,5 +193,5 @@ func (c Config) loadBalancers() loadbalancer.Options {
 }
 
 func (c Config) nodeRanges() nodeipam.Options {
-	return nodeipam.Options{ClusterCIDR: c.ClusterCIDR, MaskSize: c.NodeCIDRMaskSize, MaskSizeV6: c.NodeCIDRMaskSizeIPv6}
+	return nodeipam.Options{ClusterCIDR: c.ClusterCIDR, MaskSize: cmp.Or(c.NodeCIDRMaskSizeIPv4, c.NodeCIDRMaskSize), MaskSizeV6: c.NodeCIDRMaskSizeIPv6}
 }

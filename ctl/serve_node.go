@@ -79,7 +79,7 @@ func (c nodeConfig) joinAndRun(ctx context.Context) error {
 		return errors.New("to join, a node needs name, state-dir, and with kubeconfig the file to write its access to the cluster to")
 	}
 	own, err := identity.Load(ctx, identity.Config{
-		Node: c.Name, Address: c.Address, Dir: filepath.Join(c.StateDir, "pki"), Kubeconfig: c.Kubeconfig,
+		Node: c.Name, Addresses: c.NodeIP, Dir: filepath.Join(c.StateDir, "pki"), Kubeconfig: c.Kubeconfig,
 		Bootstrap: c.BootstrapKubeconfig, CAHashes: c.CACertHashes, OwnServing: c.CertFile != "", Log: c.Log,
 	})
 	if err != nil {

@@ -238,12 +238,12 @@ func (c *cluster) startNode(i int) error {
 		return err
 	}
 	agentConfig := node.Defaults()
-	agentConfig.Name, agentConfig.Address, agentConfig.Host = name, address.String(), place
+	agentConfig.Name, agentConfig.NodeIP, agentConfig.Host = name, []string{address.String()}, place
 	if agentConfig.Network, err = c.client(place, pki.PodNetwork); err != nil {
 		return err
 	}
 	agentConfig.Client, agentConfig.Serving, agentConfig.ClientCA = agentClient, serving, c.ca.PEM
-	agentConfig.ClusterDNS, agentConfig.ClusterCIDR = dnsService.String(), podNetwork.String()
+	agentConfig.ClusterDNS, agentConfig.ClusterCIDR = []string{dnsService.String()}, []string{podNetwork.String()}
 	agentConfig.StateDir = c.path("nodes", name)
 	agentConfig.Images = slices.Concat(c.config.Images, agentConfig.Images)
 	agentConfig.Workloads = append(agentConfig.Workloads, c.corednsWorkload())

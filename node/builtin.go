@@ -38,7 +38,7 @@ func (r *run) runBuiltIn(stop context.Context, program workload.Workload, c work
 		name, value, _ := strings.Cut(variable, "=")
 		c.Spec.Env = append(c.Spec.Env, corev1.EnvVar{Name: name, Value: value})
 	}
-	c.Pod, c.Node, c.PodIP, c.Host = r.c.pod.latest(), r.c.pod.node.cfg.Name, r.c.pod.address().String(), r.box.Host
+	c.Pod, c.Node, c.PodIPs, c.Host = r.c.pod.latest(), r.c.pod.node.cfg.Name, texts(r.c.pod.addresses()), r.box.Host
 	c.Open = func(path string) (*os.File, error) { return r.open(stop, path) }
 	c.Exec = r.exec
 	return program(stop, &c)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,7 +45,8 @@ type cluster struct {
 
 // machine is a node's namespace and the agent in it.
 type machine struct {
-	name, address, podCIDR string
+	name, address, podCIDR string // of IPv4
+	addresses, podCIDRs    []string
 	host                   *host.Host
 	agent                  *Node
 	stateDir               string
@@ -60,6 +62,12 @@ func startCluster(t testing.TB, names ...string) *cluster {
 
 // startClusterWith starts one whose agents have a configuration of the test's.
 func startClusterWith(t testing.TB, configure func(*Config), names ...string) *cluster {
+	t.Helper()
+	return startClusterOf(t, 1, configure, names...)
+}
+
+// startClusterOf makes one whose machines have addresses of so many families.
+func startClusterOf(t testing.TB, families int, configure func(*Config), names ...string) *cluster {
 	needNamespaces(t)
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -78,14 +86,18 @@ func startClusterWith(t testing.TB, configure func(*Config), names ...string) *c
 	bridge, err := links.LinkByName("switch")
 	must(t, err)
 	must(t, links.LinkSetUp(bridge))
-	c.control = c.plugIn("control", "172.30.0.2")
+	control := []string{"172.30.0.2/24", "fd00:10:30::2/64"}
+	c.control = c.plugIn("control", control[:families]...)
 	c.answer() // before anybody asks: the fake API is not made for changes under way
 	for i, name := range names {
 		m := &machine{
 			name: name, address: fmt.Sprintf("172.30.0.%d", 11+i), podCIDR: fmt.Sprintf("10.244.%d.0/24", 1+i),
 			stateDir: filepath.Join(t.TempDir(), name),
 		}
-		m.host = c.plugIn(name, m.address)
+		m.addresses = []string{m.address, fmt.Sprintf("fd00:10:30::%d", 11+i)}[:families]
+		m.podCIDRs = []string{m.podCIDR, fmt.Sprintf("fd00:10:244:%d::/64", 1+i)}[:families]
+		plugs := []string{m.address + "/24", fmt.Sprintf("fd00:10:30::%d/64", 11+i)}
+		m.host = c.plugIn(name, plugs[:families]...)
 		c.nodes[name] = m
 		c.startAgent(m)
 	}
@@ -93,7 +105,7 @@ func startClusterWith(t testing.TB, configure func(*Config), names ...string) *c
 }
 
 // plugIn makes a namespace with eth0 on the switch.
-func (c *cluster) plugIn(name, address string) *host.Host {
+func (c *cluster) plugIn(name string, addresses ...string) *host.Host {
 	t := c.t
 	t.Helper()
 	h, err := host.Create(name, nil)
@@ -112,10 +124,13 @@ func (c *cluster) plugIn(name, address string) *host.Host {
 		link, err := inside.LinkByName(name)
 		must(t, err)
 		must(t, inside.LinkSetUp(link))
-		if name == "eth0" {
-			addr, err := netlink.ParseAddr(address + "/24")
-			must(t, err)
-			must(t, inside.AddrAdd(link, addr))
+		for _, address := range addresses {
+			if name == "eth0" {
+				addr, err := netlink.ParseAddr(address)
+				must(t, err)
+				addr.Flags = unix.IFA_F_NODAD
+				must(t, inside.AddrAdd(link, addr))
+			}
 		}
 	}
 	return h
@@ -128,7 +143,10 @@ func (c *cluster) startAgent(m *machine) {
 	serving, err := c.ca.Issue(pki.Request{User: "system:node:" + m.name, IPs: []net.IP{net.ParseIP(m.address)}})
 	must(t, err)
 	cfg := Defaults()
-	cfg.Name, cfg.Address, cfg.Host, cfg.StateDir = m.name, m.address, m.host, m.stateDir
+	cfg.Name, cfg.NodeIP, cfg.Host, cfg.StateDir = m.name, m.addresses, m.host, m.stateDir
+	if len(m.addresses) > 1 {
+		cfg.ClusterCIDR = append(cfg.ClusterCIDR, "fd00:10:244::/56")
+	}
 	cfg.Serving, cfg.ClientCA, cfg.Client = serving, c.ca.PEM, &rest.Config{Host: "https://unused"}
 	cfg.Log = slog.New(slog.NewTextHandler(&testLog{t}, nil))
 	c.configure(&cfg)
@@ -155,7 +173,7 @@ func (c *cluster) startAgent(m *machine) {
 		if err != nil {
 			return err
 		}
-		node.Spec.PodCIDR = m.podCIDR
+		node.Spec.PodCIDR, node.Spec.PodCIDRs = m.podCIDR, m.podCIDRs
 		_, err = c.api.CoreV1().Nodes().Update(c.ctx, node, metav1.UpdateOptions{})
 		return err
 	})

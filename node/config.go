@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -24,13 +25,13 @@ var Version = "v1.37.2+orrery"
 // Config of a node's agent. The zero value of most fields means Defaults' value.
 type Config struct {
 	Name          string           `mapstructure:"name"`           // of the Node object, and its hostname
-	Address       string           `mapstructure:"address"`        // the node's InternalIP; the HTTPS server listens there
+	NodeIP        []string         `mapstructure:"node-ip"`        // the node's InternalIPs: one, or one of each family; the HTTPS server listens at the first
 	Port          int              `mapstructure:"port"`           // of the HTTPS server
 	Labels        []string         `mapstructure:"labels"`         // more labels for the Node, each "key=value"
 	MaxPods       int              `mapstructure:"max-pods"`       // Pods beyond this many are rejected
-	ClusterDNS    string           `mapstructure:"cluster-dns"`    // nameserver of Pods with dnsPolicy ClusterFirst
+	ClusterDNS    []string         `mapstructure:"cluster-dns"`    // nameservers of Pods with dnsPolicy ClusterFirst
 	ClusterDomain string           `mapstructure:"cluster-domain"` // the cluster's DNS suffix
-	ClusterCIDR   string           `mapstructure:"cluster-cidr"`   // of all Pods; packets of Pods to elsewhere are masqueraded; "": none are
+	ClusterCIDR   []string         `mapstructure:"cluster-cidr"`   // of all Pods, at most one per family; packets of Pods to elsewhere are masqueraded; none: none are
 	PodNetwork    string           `mapstructure:"pod-network"`    // how packets get to the Pods of other nodes: "routes" or "vxlan"
 	VXLANID       int              `mapstructure:"vxlan-id"`       // tells this cluster's VXLAN packets from others'
 	VXLANPort     int              `mapstructure:"vxlan-port"`     // UDP
@@ -68,9 +69,9 @@ func Defaults() Config {
 	return Config{
 		Port:          10250,
 		MaxPods:       110,
-		ClusterDNS:    "10.96.0.10",
+		ClusterDNS:    []string{"10.96.0.10"},
 		ClusterDomain: "cluster.local",
-		ClusterCIDR:   "10.244.0.0/16",
+		ClusterCIDR:   []string{"10.244.0.0/16"},
 		PodNetwork:    "routes",
 		VXLANID:       1,
 		VXLANPort:     8472,
@@ -91,7 +92,6 @@ func (c Config) complete() (Config, error) {
 	d := Defaults()
 	setDefault(&c.Port, d.Port)
 	setDefault(&c.MaxPods, d.MaxPods)
-	setDefault(&c.ClusterDNS, d.ClusterDNS)
 	setDefault(&c.ClusterDomain, d.ClusterDomain)
 	setDefault(&c.PodNetwork, d.PodNetwork)
 	setDefault(&c.VXLANID, d.VXLANID)
@@ -102,6 +102,9 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.PodMaxPIDs, d.PodMaxPIDs)
 	setDefault(&c.ContainerLogMaxSize, d.ContainerLogMaxSize)
 	setDefault(&c.ContainerLogMaxFiles, d.ContainerLogMaxFiles)
+	if len(c.ClusterDNS) == 0 {
+		c.ClusterDNS = d.ClusterDNS
+	}
 	if len(c.Images) == 0 {
 		c.Images = d.Images
 	}
@@ -112,17 +115,7 @@ func (c Config) complete() (Config, error) {
 	if c.Name == "" {
 		errs = append(errs, errors.New("name: a node needs one"))
 	}
-	if _, err := netip.ParseAddr(c.Address); err != nil {
-		errs = append(errs, fmt.Errorf("address: %w", err))
-	}
-	if _, err := netip.ParseAddr(c.ClusterDNS); err != nil {
-		errs = append(errs, fmt.Errorf("cluster-dns: %w", err))
-	}
-	if c.ClusterCIDR != "" {
-		if _, err := netip.ParsePrefix(c.ClusterCIDR); err != nil {
-			errs = append(errs, fmt.Errorf("cluster-cidr: %w", err))
-		}
-	}
+	errs = append(errs, c.checkAddresses()...)
 	if c.PodNetwork != "routes" && c.PodNetwork != "vxlan" {
 		errs = append(errs, fmt.Errorf("pod-network %q is unknown; there are: routes, vxlan", c.PodNetwork))
 	}
@@ -148,6 +141,50 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("node %s: %w", c.Name, err)
 	}
 	return c, nil
+}
+
+// checkAddresses says what is wrong with the node's addresses and those it is told of.
+func (c *Config) checkAddresses() (errs []error) {
+	if len(c.NodeIP) == 0 {
+		errs = append(errs, errors.New("node-ip: a node needs an address, e.g. 192.0.2.11, or one of each family with a comma between them"))
+	}
+	families := map[bool]bool{}
+	for _, text := range c.NodeIP {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("node-ip: %w", err))
+		} else if families[addr.Is4()] {
+			errs = append(errs, fmt.Errorf("node-ip %s: give one address, or one of each family", strings.Join(c.NodeIP, ",")))
+		}
+		families[addr.Is4()] = true
+	}
+	for _, text := range c.ClusterDNS {
+		if _, err := netip.ParseAddr(text); err != nil {
+			errs = append(errs, fmt.Errorf("cluster-dns: %w", err))
+		}
+	}
+	for _, text := range c.ClusterCIDR {
+		if _, err := netip.ParsePrefix(text); err != nil {
+			errs = append(errs, fmt.Errorf("cluster-cidr: %w", err))
+		}
+	}
+	return errs
+}
+
+// addrs are the node's addresses. (They were checked.)
+func (c *Config) addrs() (all []netip.Addr) {
+	for _, text := range c.NodeIP {
+		all = append(all, netip.MustParseAddr(text))
+	}
+	return all
+}
+
+// podRanges are all Pods' addresses whose packets to elsewhere are masqueraded.
+func (c *Config) podRanges() (all []netip.Prefix) {
+	for _, text := range c.ClusterCIDR {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
 }
 
 // vxlan is nil where the nodes' network takes Pods' packets as they are.

@@ -10,9 +10,9 @@ import (
 	"orrery.example.org/node/network"
 )
 
-// hostPorts are the node's ports that lead to a Pod with this address. In the node's own
+// hostPorts are the node's ports that lead to a Pod with these addresses. In the node's own
 // network the Pod's ports are the node's already.
-func hostPorts(pod *corev1.Pod, addr netip.Addr) []network.HostPort {
+func hostPorts(pod *corev1.Pod, addrs []netip.Addr) []network.HostPort {
 	var all []network.HostPort
 	for _, p := range api.HostPorts(&pod.Spec) {
 		ip, _ := netip.ParseAddr(p.HostIP) // "": all of the node's
@@ -20,9 +20,14 @@ func hostPorts(pod *corev1.Pod, addr netip.Addr) []network.HostPort {
 		if protocol == "" {
 			protocol = "tcp"
 		}
-		all = append(all, network.HostPort{
-			Pod: podName(pod), Protocol: protocol, IP: ip, Port: p.HostPort, To: netip.AddrPortFrom(addr, uint16(p.ContainerPort)),
-		})
+		for _, addr := range addrs {
+			if ip.IsValid() && ip.Is4() != addr.Is4() {
+				continue
+			}
+			all = append(all, network.HostPort{
+				Pod: podName(pod), Protocol: protocol, IP: ip, Port: p.HostPort, To: netip.AddrPortFrom(addr, uint16(p.ContainerPort)),
+			})
+		}
 	}
 	return all
 }

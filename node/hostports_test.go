@@ -72,8 +72,10 @@ func TestStoryHostPorts(t *testing.T) {
 }
 
 // ask sends a datagram, from the same port each time, and looks who answers.
-func ask(c *cluster, address, want string) error {
-	conn, err := c.control.ListenPacket(c.ctx, "udp", "172.30.0.2:3000", false)
+func ask(c *cluster, address, want string) error { return askFrom(c, "172.30.0.2:3000", address, want) }
+
+func askFrom(c *cluster, own, address, want string) error {
+	conn, err := c.control.ListenPacket(c.ctx, "udp", own, false)
 	if err != nil {
 		return err
 	}

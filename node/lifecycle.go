@@ -43,7 +43,7 @@ func (r *run) care(ctx context.Context) {
 		}
 		r.serve()
 	}
-	r.c.probeAll(ctx, &prober{node: r.c.pod.node.cfg.Host, podIP: r.c.pod.address().String(), run: r})
+	r.c.probeAll(ctx, &prober{node: r.c.pod.node.cfg.Host, podIP: r.c.pod.addresses()[0].String(), run: r})
 }
 
 // stopGently waits for the wish that the program stop. Then it runs the preStop hook,
@@ -94,7 +94,7 @@ func (c *container) preStop() *corev1.LifecycleHandler {
 // hook runs a lifecycle hook to its end. As upstream's, one by HTTP has done well
 // whatever the answer is.
 func (r *run) hook(ctx context.Context, h *corev1.LifecycleHandler) error {
-	p := &prober{node: r.c.pod.node.cfg.Host, podIP: r.c.pod.address().String(), run: r}
+	p := &prober{node: r.c.pod.node.cfg.Host, podIP: r.c.pod.addresses()[0].String(), run: r}
 	switch {
 	case h.Exec != nil:
 		return p.exec(ctx, h.Exec.Command)

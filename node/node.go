@@ -42,7 +42,7 @@ import (
 // Node is the agent of one node.
 type Node struct {
 	cfg      Config
-	addr     netip.Addr
+	addrs    []netip.Addr
 	client   kubernetes.Interface
 	all      kubernetes.Interface // sees all Nodes, or
 	alone    bool                 // only its own
@@ -94,12 +94,12 @@ func newNode(c Config, client kubernetes.Interface) *Node {
 	logs, _ := c.logLimits() // completing it has checked them
 	return &Node{
 		cfg:     c,
-		addr:    netip.MustParseAddr(c.Address),
+		addrs:   c.addrs(),
 		client:  client,
 		all:     client,
 		logs:    logs,
 		catalog: workload.NewCatalog(c.Images, append(c.Workloads, workload.Named{Name: "agnhost", Run: agnhost.Run})...),
-		dns:     sandbox.DNS{Server: c.ClusterDNS, Domain: c.ClusterDomain, Node: readOrEmpty("/etc/resolv.conf")},
+		dns:     sandbox.DNS{Servers: c.ClusterDNS, Domain: c.ClusterDomain, Node: readOrEmpty("/etc/resolv.conf")},
 		objects: &objects{client: client, watches: map[reference]*watch{}},
 		ready:   make(chan struct{}),
 		pods:    map[types.UID]*pod{},
@@ -125,7 +125,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.facts = facts
 	n.facts.limits = limits
 	srv, err := server.New(server.Config{
-		Host: n.cfg.Host, Address: n.cfg.Address, Port: n.cfg.Port, Node: n.cfg.Name,
+		Host: n.cfg.Host, Address: n.cfg.NodeIP[0], Port: n.cfg.Port, Node: n.cfg.Name,
 		Serving: n.cfg.Serving, ServingCertificate: n.cfg.ServingCertificate, ClientCA: n.cfg.ClientCA,
 		Client: n.client, Log: n.cfg.Log,
 	}, n)
@@ -162,12 +162,12 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 		return err
 	}
 	defer nodes.stop()
-	podCIDR, err := nodes.podCIDR(ctx)
+	podCIDRs, err := nodes.podCIDRs(ctx)
 	if err != nil {
 		return err
 	}
 	n.network, err = network.Setup(network.Config{
-		Host: n.cfg.Host, Node: n.addr, PodCIDR: podCIDR, StateDir: filepath.Join(n.cfg.StateDir, "network"), VXLAN: n.cfg.vxlan(),
+		Host: n.cfg.Host, Node: n.addrs[0], PodCIDRs: podCIDRs, StateDir: filepath.Join(n.cfg.StateDir, "network"), VXLAN: n.cfg.vxlan(),
 	})
 	if err != nil {
 		return fmt.Errorf("set up the Pod network: %w", err)
@@ -184,13 +184,17 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 
 // prepareRules brings the node's packet rules to where they should be at the start.
 func (n *Node) prepareRules(ctx context.Context) error {
-	if err := network.ClearHostPorts(ctx, n.cfg.Host); err != nil {
-		return err
+	for _, addr := range n.addrs {
+		if err := network.ClearHostPorts(ctx, n.cfg.Host, addr); err != nil {
+			return err
+		}
 	}
-	if n.cfg.ClusterCIDR == "" {
-		return nil
+	for _, pods := range n.cfg.podRanges() {
+		if err := network.Masquerade(ctx, n.cfg.Host, pods); err != nil {
+			return err
+		}
 	}
-	return network.Masquerade(ctx, n.cfg.Host, netip.MustParsePrefix(n.cfg.ClusterCIDR))
+	return nil
 }
 
 // leaveTime is how long the removal of rules may take when something ends.
@@ -201,9 +205,12 @@ const leaveTime = 5 * time.Second
 func (n *Node) leaveNetwork(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
-	err := errors.Join(n.network.Teardown(), network.ClearHostPorts(ctx, n.cfg.Host))
-	if n.cfg.ClusterCIDR != "" {
-		err = errors.Join(err, network.Unmasquerade(ctx, n.cfg.Host, netip.MustParsePrefix(n.cfg.ClusterCIDR)))
+	err := n.network.Teardown()
+	for _, addr := range n.addrs {
+		err = errors.Join(err, network.ClearHostPorts(ctx, n.cfg.Host, addr))
+	}
+	for _, pods := range n.cfg.podRanges() {
+		err = errors.Join(err, network.Unmasquerade(ctx, n.cfg.Host, pods))
 	}
 	if err != nil {
 		n.cfg.Log.Error("leaving the Pod network", "err", err)

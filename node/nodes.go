@@ -74,20 +74,18 @@ func slim(obj any) (any, error) {
 	return obj, nil
 }
 
-// podCIDR waits until the node's share of the Pod network was assigned to it.
-func (w *nodes) podCIDR(ctx context.Context) (netip.Prefix, error) {
+// podCIDRs waits until the node's share of the Pod network was assigned to it.
+func (w *nodes) podCIDRs(ctx context.Context) ([]netip.Prefix, error) {
 	for {
-		if self, err := w.lister.Get(w.node.cfg.Name); err == nil && self.Spec.PodCIDR != "" {
-			cidr, err := netip.ParsePrefix(self.Spec.PodCIDR)
-			if err != nil {
-				return cidr, fmt.Errorf("podCIDR of node %s: %w", self.Name, err)
+		if self, err := w.lister.Get(w.node.cfg.Name); err == nil {
+			if cidrs := network.PodCIDRs(self); len(cidrs) > 0 {
+				return cidrs, nil
 			}
-			return cidr, nil
 		}
 		select {
 		case <-w.changed:
 		case <-ctx.Done():
-			return netip.Prefix{}, errStopped
+			return nil, errStopped
 		}
 	}
 }

@@ -40,7 +40,7 @@ type pod struct {
 	gone       bool        // deleted from the API
 	overdue    bool        // its activeDeadlineSeconds have passed
 	box        *sandbox.Sandbox
-	addr       netip.Addr         // zero: none yet
+	addrs      []netip.Addr       // none yet, or one of each family of the node; never changed, but replaced
 	cgroup     string             // "": there are no limits here; set with box
 	references map[reference]bool // ConfigMaps and Secrets that are followed; replaced, not changed
 	idle       map[string]bool    // volumes that are not filled yet (idle.go)
@@ -50,9 +50,9 @@ type pod struct {
 	deleteSent bool // used by work only
 }
 
-func newPod(n *Node, object *corev1.Pod, addr netip.Addr) *pod {
+func newPod(n *Node, object *corev1.Pod, addrs []netip.Addr) *pod {
 	p := &pod{
-		node: n, uid: object.UID, object: object, addr: addr, started: metav1.Now(),
+		node: n, uid: object.UID, object: object, addrs: addrs, started: metav1.Now(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
 		refresh: make(chan struct{}, 1), debug: make(chan struct{}, 1), idle: n.idleVolumes(object),
 	}

@@ -78,15 +78,20 @@ func isMirror(pod *corev1.Pod) bool {
 	return mirror
 }
 
-// restore keeps the address of a Pod that ran here before the agent was started.
+// restore keeps the addresses of a Pod that ran here before the agent was started.
 func (n *Node) restore(pod *corev1.Pod) {
 	if n.ignores(pod) || over(pod) || pod.Spec.HostNetwork {
 		return
 	}
-	addr, err := netip.ParseAddr(pod.Status.PodIP)
-	if err == nil && n.network.Pool.Reserve(addr) {
+	var addrs []netip.Addr
+	for _, ip := range pod.Status.PodIPs {
+		if addr, err := netip.ParseAddr(ip.IP); err == nil {
+			addrs = append(addrs, addr)
+		}
+	}
+	if n.network.Pools.Reserve(addrs) {
 		n.mu.Lock()
-		n.pods[pod.UID] = newPod(n, pod, addr)
+		n.pods[pod.UID] = newPod(n, pod, addrs)
 		n.mu.Unlock()
 	}
 }
@@ -109,7 +114,7 @@ func (n *Node) podChanged(ctx context.Context, obj *corev1.Pod) {
 	defer n.mu.Unlock()
 	p, known := n.pods[obj.UID]
 	if !known {
-		p = newPod(n, obj, netip.Addr{})
+		p = newPod(n, obj, nil)
 		n.pods[obj.UID] = p
 	}
 	p.update(obj)

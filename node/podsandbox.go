@@ -29,13 +29,13 @@ func (p *pod) setup(ctx context.Context) bool {
 func (p *pod) createSandbox(ctx context.Context) (err error) {
 	object, n := p.latest(), p.node
 	if object.Spec.HostNetwork {
-		p.setSandbox(nil, n.addr)
-	} else if !p.address().IsValid() {
-		addr, err := n.network.Pool.Allocate()
+		p.setSandbox(nil, n.addrs)
+	} else if len(p.addresses()) == 0 {
+		addrs, err := n.network.Pools.Allocate()
 		if err != nil {
 			return err
 		}
-		p.setSandbox(nil, addr)
+		p.setSandbox(nil, addrs)
 	}
 	if err := p.makeCgroup(); err != nil {
 		return err
@@ -49,7 +49,7 @@ func (p *pod) createSandbox(ctx context.Context) (err error) {
 		Dir:         p.dir(),
 		Hostname:    hostname,
 		ResolvConf:  sandbox.ResolvConf(object, n.dns),
-		Hosts:       sandbox.Hosts(object, p.address(), n.cfg.ClusterDomain, readOrEmpty("/etc/hosts")),
+		Hosts:       sandbox.Hosts(object, p.addresses(), n.cfg.ClusterDomain, readOrEmpty("/etc/hosts")),
 		Memory:      p.memoryVolumes(),
 		HostNetwork: object.Spec.HostNetwork,
 		HostIPC:     object.Spec.HostIPC,
@@ -60,23 +60,23 @@ func (p *pod) createSandbox(ctx context.Context) (err error) {
 	}
 	if !object.Spec.HostNetwork {
 		link := network.LinkName(string(p.uid))
-		err := n.network.Attach(box.Host, link, p.address())
+		err := n.network.Attach(box.Host, link, p.addresses())
 		if err == nil {
-			err = n.network.SetHostPorts(ctx, string(p.uid), hostPorts(object, p.address()))
+			err = n.network.SetHostPorts(ctx, string(p.uid), hostPorts(object, p.addresses()))
 		}
 		if err != nil {
 			return errors.Join(err, n.network.Detach(link), box.Close())
 		}
 	}
-	p.setSandbox(box, p.address())
+	p.setSandbox(box, p.addresses())
 	return nil
 }
 
-// teardown removes the namespaces, the link and the address. Logs stay until the
+// teardown removes the namespaces, the link and the addresses. Logs stay until the
 // object is gone. ctx, which may have ended, is not to keep it from that.
 func (p *pod) teardown(ctx context.Context) {
 	p.mu.Lock()
-	box, addr := p.box, p.addr
+	box, addrs := p.box, p.addrs
 	p.box = nil
 	p.mu.Unlock()
 	var errs []error
@@ -86,27 +86,28 @@ func (p *pod) teardown(ctx context.Context) {
 	if tree := p.node.limits; tree != nil {
 		errs = append(errs, tree.RemovePod(string(p.uid)))
 	}
-	if !p.latest().Spec.HostNetwork && addr.IsValid() {
+	if !p.latest().Spec.HostNetwork && len(addrs) > 0 {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 		defer cancel()
 		errs = append(errs, p.node.network.SetHostPorts(ctx, string(p.uid), nil), p.node.network.Detach(network.LinkName(string(p.uid))))
-		p.node.network.Pool.Release(addr)
+		p.node.network.Pools.Release(addrs)
 	}
 	if err := errors.Join(errs...); err != nil {
 		p.node.cfg.Log.Error("removing a Pod's sandbox", "pod", podName(p.latest()), "err", err)
 	}
 }
 
-func (p *pod) setSandbox(box *sandbox.Sandbox, addr netip.Addr) {
+func (p *pod) setSandbox(box *sandbox.Sandbox, addrs []netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.box, p.addr = box, addr
+	p.box, p.addrs = box, addrs
 }
 
-func (p *pod) address() netip.Addr {
+// addresses are the Pod's, in the order of the node's families. The first one is its podIP.
+func (p *pod) addresses() []netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.addr
+	return p.addrs
 }
 
 func (p *pod) sandbox() *sandbox.Sandbox {

@@ -121,7 +121,7 @@ func TestEnvironment(t *testing.T) {
 	field := func(path string) *corev1.EnvVarSource {
 		return &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}
 	}
-	from := source{pod: pod, podIP: "10.244.1.5", hostIP: "172.30.0.11"}
+	from := source{pod: pod, podIPs: []string{"10.244.1.5", "fd00:10:244:1::5"}, hostIPs: []string{"172.30.0.11"}}
 	env, err := environment(from, &corev1.Container{TTY: true, Env: []corev1.EnvVar{
 		{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)-$(NO)-$$(A)-$x"}, {Name: "A", Value: "2"},
 		{Name: "L", ValueFrom: field("metadata.labels['app.kubernetes.io/name']")},

@@ -50,8 +50,10 @@ func (n *Node) register(ctx context.Context) error {
 // a deletion until it is restarted.
 func (n *Node) registerAgain(ctx context.Context) error {
 	want := n.cfg.node(n.facts, metav1.Now())
-	want.Spec.PodCIDR = n.network.Pool.Prefix().String()
-	want.Spec.PodCIDRs = []string{want.Spec.PodCIDR}
+	for _, prefix := range n.network.Pools.Prefixes() {
+		want.Spec.PodCIDRs = append(want.Spec.PodCIDRs, prefix.String())
+	}
+	want.Spec.PodCIDR = want.Spec.PodCIDRs[0]
 	n.cfg.Log.Info("the node was deleted, registering it again")
 	return wrap(n.createOrAdopt(ctx, want), "register again")
 }
@@ -136,15 +138,16 @@ func (c Config) nodeStatus(f facts, ready bool, now metav1.Time) corev1.NodeStat
 	resources := corev1.ResourceList{corev1.ResourcePods: *quantity(int64(c.MaxPods))}
 	maps.Copy(resources, f.resources)
 	s := corev1.NodeStatus{
-		Capacity:    resources,
-		Allocatable: resources,
-		Addresses: []corev1.NodeAddress{
-			{Type: corev1.NodeInternalIP, Address: c.Address}, {Type: corev1.NodeHostName, Address: c.Name},
-		},
+		Capacity:        resources,
+		Allocatable:     resources,
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(c.Port)}},
 		NodeInfo:        f.info,
 		Conditions:      status.NodeConditions(ready, now),
 	}
+	for _, address := range c.NodeIP {
+		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: address})
+	}
+	s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: c.Name})
 	for _, image := range c.Images {
 		s.Images = append(s.Images, corev1.ContainerImage{Names: []string{imageID(image, image.Command), image.Name}})
 	}

@@ -24,7 +24,7 @@ import (
 func testConfig(t *testing.T) Config {
 	t.Helper()
 	c := Defaults()
-	c.Name, c.Address, c.StateDir, c.Client = "node1", "172.30.0.11", t.TempDir(), &rest.Config{}
+	c.Name, c.NodeIP, c.StateDir, c.Client = "node1", []string{"172.30.0.11", "fd00:10:30::11"}, t.TempDir(), &rest.Config{}
 	c, err := c.complete()
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestNodeStatus(t *testing.T) {
 		if pods := s.Allocatable[corev1.ResourcePods]; pods.Value() != 110 {
 			t.Errorf("room for %s pods", pods.String())
 		}
-		if s.DaemonEndpoints.KubeletEndpoint.Port != 10250 || s.Addresses[0].Address != "172.30.0.11" {
+		if s.DaemonEndpoints.KubeletEndpoint.Port != 10250 || s.Addresses[0].Address != "172.30.0.11" || s.Addresses[1].Address != "fd00:10:30::11" {
 			t.Errorf("endpoint %+v, addresses %+v", s.DaemonEndpoints, s.Addresses)
 		}
 	}
@@ -57,12 +57,12 @@ func TestNodeStatus(t *testing.T) {
 }
 
 func TestConfigSaysWhatIsMissing(t *testing.T) {
-	_, err := New(Config{Address: "here", RenewInterval: time.Hour})
+	_, err := New(Config{NodeIP: []string{"here"}, RenewInterval: time.Hour})
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	want := "node : name: a node needs one\n" +
-		"address: ParseAddr(\"here\"): unable to parse IP\n" +
+		"node-ip: ParseAddr(\"here\"): unable to parse IP\n" +
 		"state-dir: a directory for the Pods' files is needed\n" +
 		"a client configuration for the API server is needed\n" +
 		"renew-interval 1h0m0s must be shorter than lease-duration 40s"

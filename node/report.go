@@ -78,11 +78,9 @@ func (p *pod) patchStatus(ctx context.Context, object *corev1.Pod, over bool) (*
 func (p *pod) outcome() status.Outcome {
 	p.mu.Lock()
 	o := status.Outcome{
-		SandboxUp: p.box != nil, HostIP: p.node.cfg.Address, Started: p.started, Rejected: p.rejected, Overdue: p.overdue,
+		SandboxUp: p.box != nil, HostIPs: p.node.cfg.NodeIP, Started: p.started, Rejected: p.rejected, Overdue: p.overdue,
 	}
-	if p.addr.IsValid() {
-		o.PodIP = p.addr.String()
-	}
+	o.PodIPs = texts(p.addrs)
 	p.mu.Unlock()
 	for _, c := range p.init {
 		o.Init = append(o.Init, c.current())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,8 +20,8 @@ type source struct {
 	pod      *corev1.Pod
 	objects  map[reference]answer
 	tokens   map[tokenKey]tokenAnswer // only those that the volumes at hand want
-	podIP    string                   // "" before there is one
-	hostIP   string
+	podIPs   []string                 // none before there is a sandbox
+	hostIPs  []string
 	capacity corev1.ResourceList // of the node, which an absent limit stands for
 }
 
@@ -28,14 +29,21 @@ var _ volume.Source = source{}
 
 // source looks everything up that the Pod refers to.
 func (p *pod) source(ctx context.Context) source {
-	s := source{
+	return source{
 		pod: p.latest(), objects: p.node.objects.look(ctx, p.followed()),
-		hostIP: p.node.cfg.Address, capacity: p.node.facts.resources,
+		podIPs: texts(p.addresses()), hostIPs: p.node.cfg.NodeIP, capacity: p.node.facts.resources,
 	}
-	if addr := p.address(); addr.IsValid() {
-		s.podIP = addr.String()
+}
+
+// primary is the address that counts where only one can be told, "" if there is none.
+func primary(all []string) string { return strings.Join(all[:min(1, len(all))], "") }
+
+// texts writes addresses down.
+func texts(addrs []netip.Addr) (all []string) {
+	for _, a := range addrs {
+		all = append(all, a.String())
 	}
-	return s
+	return all
 }
 
 // environment is what programs of a container find in their environment. image is what
@@ -99,10 +107,14 @@ func (s source) Field(path string) (string, error) {
 		return s.pod.Spec.NodeName, nil
 	case "spec.serviceAccountName":
 		return s.pod.Spec.ServiceAccountName, nil
-	case "status.podIP", "status.podIPs":
-		return s.podIP, nil
-	case "status.hostIP", "status.hostIPs":
-		return s.hostIP, nil
+	case "status.podIP":
+		return primary(s.podIPs), nil
+	case "status.podIPs":
+		return strings.Join(s.podIPs, ","), nil
+	case "status.hostIP":
+		return primary(s.hostIPs), nil
+	case "status.hostIPs":
+		return strings.Join(s.hostIPs, ","), nil
 	}
 	return "", fmt.Errorf("unsupported fieldPath: %s", path)
 }

@@ -31,7 +31,7 @@ func play(pod *corev1.Pod, podIP, hostIP string, now metav1.Time) step {
 		return step{}
 	}
 	o := status.Outcome{
-		SandboxUp: true, PodIP: podIP, HostIP: hostIP, Started: now,
+		SandboxUp: true, PodIPs: []string{podIP}, HostIPs: []string{hostIP}, Started: now,
 		Init: initStatuses(pod, now),
 	}
 	var s step

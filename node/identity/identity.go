@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"sync/atomic"
@@ -35,9 +34,9 @@ import (
 
 // Config of a node's identity.
 type Config struct {
-	Node    string // name
-	Address string // what its server is reached at
-	Dir     string // of keys and certificates
+	Node      string   // name
+	Addresses []string // what its server is reached at
+	Dir       string   // of keys and certificates
 
 	Kubeconfig string // is written once the node has joined, and read when it starts again
 	Bootstrap  string // kubeconfig to join with, needed where Kubeconfig is not there or expired
@@ -167,8 +166,10 @@ func (n *Identity) servingRequest() wanted {
 		pending: filepath.Join(n.cfg.Dir, "kubelet-server.key.tmp"),
 	}
 	w.DNS = []string{n.cfg.Node}
-	if ip, err := netip.ParseAddr(n.cfg.Address); err == nil {
-		w.IPs = []net.IP{ip.AsSlice()}
+	for _, address := range n.cfg.Addresses {
+		if ip, err := netip.ParseAddr(address); err == nil {
+			w.IPs = append(w.IPs, ip.AsSlice())
+		}
 	}
 	return w
 }

@@ -71,7 +71,7 @@ func issuing(t *testing.T, ca *pki.CA, ttl time.Duration) func(*certificatesv1.C
 
 func identity(t *testing.T, client kubernetes.Interface) *Identity {
 	return &Identity{
-		cfg: Config{Node: "n1", Address: "172.30.0.11", Dir: filepath.Join(t.TempDir(), "pki"), Log: slog.New(slog.DiscardHandler)},
+		cfg: Config{Node: "n1", Addresses: []string{"172.30.0.11"}, Dir: filepath.Join(t.TempDir(), "pki"), Log: slog.New(slog.DiscardHandler)},
 		api: client, server: &rest.Config{Host: "https://192.0.2.1"}, dialer: connrotation.NewDialer(nil),
 	}
 }

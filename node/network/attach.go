@@ -23,8 +23,8 @@ func LinkName(podUID string) string {
 	return fmt.Sprintf("veth%08x", hash.Sum32())
 }
 
-// Attach connects a Pod's network namespace to the bridge and gives it the address.
-func (n *Network) Attach(pod *host.Host, linkName string, addr netip.Addr) error {
+// Attach connects a Pod's network namespace to the bridge and gives it the addresses.
+func (n *Network) Attach(pod *host.Host, linkName string, addrs []netip.Addr) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = linkName
 	attrs.MasterIndex = n.bridge
@@ -50,37 +50,49 @@ func (n *Network) Attach(pod *host.Host, linkName string, addr netip.Addr) error
 		return err
 	}
 	defer links.Close()
-	if err := n.configurePod(links, addr); err != nil {
+	if err := n.configurePod(pod, links, addrs); err != nil {
 		return fmt.Errorf("configure %s in %s: %w", podInterface, pod.Name(), err)
 	}
 	return nil
 }
 
 // configurePod sets up lo and eth0 inside the Pod.
-func (n *Network) configurePod(links *netlink.Handle, addr netip.Addr) error {
-	lo, err := links.LinkByName("lo")
-	if err != nil {
-		return err
+func (n *Network) configurePod(pod *host.Host, links *netlink.Handle, addrs []netip.Addr) error {
+	for _, name := range []string{"lo", podInterface} {
+		link, err := links.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if err := links.LinkSetUp(link); err != nil {
+			return err
+		}
+		if name == "lo" {
+			continue
+		}
+		for _, addr := range addrs {
+			if err := n.configureAddress(links, link, addr); err != nil {
+				return explain(pod, addr, err)
+			}
+		}
 	}
-	if err := links.LinkSetUp(lo); err != nil {
-		return err
-	}
-	eth0, err := links.LinkByName(podInterface)
-	if err != nil {
-		return err
+	return nil
+}
+
+// configureAddress gives eth0 an address, and routes of its family by way of the gateway.
+func (n *Network) configureAddress(links *netlink.Handle, eth0 netlink.Link, addr netip.Addr) error {
+	pool := n.Pools.of(addr)
+	if pool == nil {
+		return fmt.Errorf("no podCIDR of this node has the address %s", addr)
 	}
 	// Without the prefix route the /24 is only the address's looks: see the package comment.
-	err = links.AddrAdd(eth0, &netlink.Addr{
-		IPNet: ipNet(netip.PrefixFrom(addr, n.Pool.prefix.Bits())),
-		Flags: unix.IFA_F_NOPREFIXROUTE,
+	err := links.AddrAdd(eth0, &netlink.Addr{
+		IPNet: ipNet(netip.PrefixFrom(addr, pool.prefix.Bits())),
+		Flags: unix.IFA_F_NOPREFIXROUTE | addFlags(addr),
 	})
 	if err != nil {
 		return fmt.Errorf("add address %s: %w", addr, err)
 	}
-	if err := links.LinkSetUp(eth0); err != nil {
-		return err
-	}
-	index, gateway := eth0.Attrs().Index, n.Pool.Gateway()
+	index, gateway := eth0.Attrs().Index, pool.Gateway()
 	toGateway := &netlink.Route{
 		LinkIndex: index, Scope: netlink.SCOPE_LINK,
 		Dst: ipNet(netip.PrefixFrom(gateway, gateway.BitLen())), Src: addr.AsSlice(),
@@ -88,11 +100,16 @@ func (n *Network) configurePod(links *netlink.Handle, addr netip.Addr) error {
 	if err := links.RouteAdd(toGateway); err != nil {
 		return fmt.Errorf("add route to %s: %w", gateway, err)
 	}
-	everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if err := links.RouteAdd(&netlink.Route{LinkIndex: index, Dst: ipNet(everywhere), Gw: gateway.AsSlice()}); err != nil {
+	if err := links.RouteAdd(&netlink.Route{LinkIndex: index, Dst: ipNet(everywhere(addr)), Gw: gateway.AsSlice()}); err != nil {
 		return fmt.Errorf("add default route via %s: %w", gateway, err)
 	}
 	return nil
+}
+
+// everywhere is all addresses of a family.
+func everywhere(of netip.Addr) netip.Prefix {
+	all, _ := of.Prefix(0) // cannot fail
+	return all
 }
 
 // Detach removes a Pod's link; its end in the Pod goes with it.

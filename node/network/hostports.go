@@ -53,8 +53,10 @@ func (n *Network) SetHostPorts(ctx context.Context, uid string, ports []HostPort
 		return nil
 	}
 	if n.hostPorts == nil {
-		if err := n.beginHostPorts(ctx); err != nil {
-			return fmt.Errorf("prepare host ports: %w", err)
+		for _, pool := range n.Pools {
+			if err := n.beginHostPorts(ctx, familyOf(pool.Gateway())); err != nil {
+				return fmt.Errorf("prepare host ports: %w", err)
+			}
 		}
 		n.hostPorts = map[string][]HostPort{}
 	}
@@ -62,14 +64,18 @@ func (n *Network) SetHostPorts(ctx context.Context, uid string, ports []HostPort
 	if len(ports) == 0 {
 		delete(n.hostPorts, uid)
 	}
-	if err := restore(ctx, n.host, hostPortRules(n.hostPorts)); err != nil {
-		return fmt.Errorf("set host ports: %w", err)
+	for _, pool := range n.Pools {
+		family := familyOf(pool.Gateway())
+		if err := restore(ctx, n.host, family, hostPortRules(n.hostPorts, family)); err != nil {
+			return fmt.Errorf("set host ports: %w", err)
+		}
 	}
 	return n.forgetFlows(slices.Concat(before, ports))
 }
 
 // beginHostPorts makes the chains, and lets the node reach its own ports on 127.0.0.1.
-func (n *Network) beginHostPorts(ctx context.Context) error {
+// (IPv6 routes nothing from ::1.)
+func (n *Network) beginHostPorts(ctx context.Context, family family) error {
 	rules := []string{
 		"*nat", ":" + hostPortChain + " - [0:0]", ":" + hostPortMarkChain + " - [0:0]", ":" + hostPortMasqChain + " - [0:0]",
 		fmt.Sprintf("-A %s -j MARK --set-xmark %s", hostPortMarkChain, hostPortMark),
@@ -78,7 +84,7 @@ func (n *Network) beginHostPorts(ctx context.Context) error {
 	for _, jump := range hostPortJumps {
 		rules = append(rules, "-A "+jump)
 	}
-	if err := restore(ctx, n.host, rules); err != nil {
+	if err := restore(ctx, n.host, family, rules); err != nil || family.number == unix.AF_INET6 {
 		return err
 	}
 	err := n.host.SetSysctl("net/ipv4/conf/"+BridgeName+"/route_localnet", "1")
@@ -88,19 +94,22 @@ func (n *Network) beginHostPorts(ctx context.Context) error {
 	return err
 }
 
-// hostPortRules is the contents of the chain. A Pod that reaches itself, and the node's
+// hostPortRules is the contents of the chain for one family. A Pod that reaches itself, and the node's
 // loopback, are masqueraded: the answer must come back this way.
-func hostPortRules(all map[string][]HostPort) []string {
+func hostPortRules(all map[string][]HostPort, family family) []string {
 	var rules []string
 	for _, ports := range all {
 		for _, p := range ports {
+			if familyOf(p.To.Addr()).number != family.number {
+				continue
+			}
 			match := fmt.Sprintf("-p %s --dport %d", p.Protocol, p.Port)
 			if p.IP.IsValid() && !p.IP.IsUnspecified() {
 				match = fmt.Sprintf("-d %s %s", p.IP, match)
 			}
 			rules = append(rules,
 				fmt.Sprintf("-A %s -s %s %s -j %s", hostPortChain, p.To.Addr(), match, hostPortMarkChain),
-				fmt.Sprintf("-A %s -s 127.0.0.1 %s -j %s", hostPortChain, match, hostPortMarkChain),
+				fmt.Sprintf("-A %s -s %s %s -j %s", hostPortChain, family.loopback, match, hostPortMarkChain),
 				fmt.Sprintf("-A %s %s -m comment --comment %s -j DNAT --to-destination %s", hostPortChain, match, p.Pod, p.To))
 		}
 	}
@@ -131,16 +140,18 @@ func (n *Network) forgetFlows(ports []HostPort) error {
 		if err != nil {
 			return err
 		}
-		if _, err := flows.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter); err != nil {
+		if _, err := flows.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(familyOf(p.To.Addr()).number), filter); err != nil {
 			return fmt.Errorf("forget flows to port %d: %w", p.Port, err)
 		}
 	}
 	return nil
 }
 
-// ClearHostPorts removes what SetHostPorts made, maybe before a crash.
-func ClearHostPorts(ctx context.Context, h *host.Host) error {
-	saved, err := h.Command(ctx, "iptables-save", "-t", "nat").Output()
+// ClearHostPorts removes what SetHostPorts made for Pods with addresses like this one,
+// maybe before a crash.
+func ClearHostPorts(ctx context.Context, h *host.Host, like netip.Addr) error {
+	family := familyOf(like)
+	saved, err := h.Command(ctx, family.iptables+"-save", "-t", "nat").Output()
 	if err != nil || !strings.Contains(string(saved), ":"+hostPortChain+" ") {
 		return err
 	}
@@ -155,7 +166,7 @@ func ClearHostPorts(ctx context.Context, h *host.Host) error {
 			rules = append(rules, action+chain)
 		}
 	}
-	if err := restore(ctx, h, rules); err != nil {
+	if err := restore(ctx, h, family, rules); err != nil {
 		return fmt.Errorf("remove host ports: %w", err)
 	}
 	return nil

@@ -29,8 +29,8 @@ type Pool struct {
 // NewPool makes the pool of prefix. The first usable address is the gateway's.
 func NewPool(prefix netip.Prefix, file string) (*Pool, error) {
 	prefix = prefix.Masked()
-	if !prefix.Addr().Is4() || prefix.Bits() > 29 {
-		return nil, fmt.Errorf("podCIDR %s: need an IPv4 range of at least 8 addresses", prefix)
+	if prefix.Addr().BitLen()-prefix.Bits() < 3 {
+		return nil, fmt.Errorf("podCIDR %s: need a range of at least 8 addresses", prefix)
 	}
 	p := &Pool{prefix: prefix, file: file, used: map[netip.Addr]bool{}}
 	p.last = p.Gateway()

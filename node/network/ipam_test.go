@@ -99,9 +99,56 @@ func TestPoolHandsOutEveryAddressOnce(t *testing.T) {
 }
 
 func TestPoolRefuses(t *testing.T) {
-	for _, cidr := range []string{"10.244.1.0/30", "fd00:10:244::/64"} {
+	for _, cidr := range []string{"10.244.1.0/30", "fd00:10:244::/126"} {
 		if _, err := NewPool(netip.MustParsePrefix(cidr), ""); err == nil {
 			t.Errorf("%s was accepted", cidr)
+		}
+	}
+}
+
+// TestPools: a Pod gets one address of each family, or none at all.
+func TestPools(t *testing.T) {
+	prefixes := func(texts ...string) (all []netip.Prefix) {
+		for _, text := range texts {
+			all = append(all, netip.MustParsePrefix(text))
+		}
+		return all
+	}
+	file := filepath.Join(t.TempDir(), "last-address")
+	pools, err := NewPools(prefixes("10.244.1.0/29", "fd00:10:244:1::/64"), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := pools.Allocate()
+	if got := fmt.Sprint(first); err != nil || got != "[10.244.1.2 fd00:10:244:1::2]" {
+		t.Errorf("got %s, %v", got, err)
+	}
+	if pools.Reserve([]netip.Addr{netip.MustParseAddr("10.244.1.3"), first[1]}) {
+		t.Error("an address was given twice")
+	}
+	// What cannot be had of one family is given back of the other.
+	for range 4 {
+		if _, err := pools.Allocate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if addrs, err := pools.Allocate(); err == nil {
+		t.Errorf("got %v of a full pool", addrs)
+	}
+	pools.Release(first)
+	if !pools.Reserve(first) {
+		t.Error("released addresses are not free")
+	}
+	again, err := NewPools(prefixes("10.244.1.0/29", "fd00:10:244:1::/64"), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, err := again.Allocate(); err != nil || fmt.Sprint(next) != "[10.244.1.2 fd00:10:244:1::7]" {
+		t.Errorf("after a restart %v, %v", next, err) // of IPv4 the range was walked through
+	}
+	for _, bad := range [][]netip.Prefix{nil, prefixes("10.244.1.0/24", "10.244.2.0/24"), prefixes("10.244.1.0/24", "fd00::/127")} {
+		if _, err := NewPools(bad, ""); err == nil {
+			t.Errorf("%v were accepted", bad)
 		}
 	}
 }

@@ -18,19 +18,19 @@ const masqueradeChain = "CNI-MASQUERADE"
 //
 // Upstream counterpart: ipMasq of the bridge plugin, kindnet's or the ip-masq-agent.
 func Masquerade(ctx context.Context, h *host.Host, pods netip.Prefix) error {
-	jump := masqueradeJump(pods)
+	family, jump := familyOf(pods.Addr()), masqueradeJump(pods)
 	rules := []string{
 		"*nat",
 		":" + masqueradeChain + " - [0:0]", // makes it, or empties it
 		fmt.Sprintf("-A %s -d %s -j RETURN", masqueradeChain, pods),
-		fmt.Sprintf("-A %s -d 224.0.0.0/4 -j RETURN", masqueradeChain),
+		fmt.Sprintf("-A %s -d %s -j RETURN", masqueradeChain, family.multicast),
 		fmt.Sprintf("-A %s -j MASQUERADE --random-fully", masqueradeChain),
 	}
 	check := append([]string{"-w", "-t", "nat", "-C"}, strings.Fields(jump)...)
-	if _, err := h.Command(ctx, "iptables", check...).Output(); err != nil {
+	if _, err := h.Command(ctx, family.iptables, check...).Output(); err != nil {
 		rules = append(rules, "-A "+jump)
 	}
-	if err := restore(ctx, h, rules); err != nil {
+	if err := restore(ctx, h, family, rules); err != nil {
 		return fmt.Errorf("masquerade Pods that leave the Pod network: %w", err)
 	}
 	return nil
@@ -38,7 +38,7 @@ func Masquerade(ctx context.Context, h *host.Host, pods netip.Prefix) error {
 
 // Unmasquerade removes what Masquerade made.
 func Unmasquerade(ctx context.Context, h *host.Host, pods netip.Prefix) error {
-	err := restore(ctx, h, []string{"*nat", "-D " + masqueradeJump(pods), "-F " + masqueradeChain, "-X " + masqueradeChain})
+	err := restore(ctx, h, familyOf(pods.Addr()), []string{"*nat", "-D " + masqueradeJump(pods), "-F " + masqueradeChain, "-X " + masqueradeChain})
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", masqueradeChain, err)
 	}
@@ -50,8 +50,8 @@ func masqueradeJump(pods netip.Prefix) string {
 }
 
 // restore applies rules all at once.
-func restore(ctx context.Context, h *host.Host, rules []string) error {
-	cmd := h.Command(ctx, "iptables-restore", "-w", "--noflush")
+func restore(ctx context.Context, h *host.Host, family family, rules []string) error {
+	cmd := h.Command(ctx, family.iptables+"-restore", "-w", "--noflush")
 	cmd.Stdin = strings.NewReader(strings.Join(append(rules, "COMMIT\n"), "\n"))
 	_, err := cmd.Output()
 	return err

@@ -6,7 +6,8 @@
 // podCIDR and the other Nodes' podCIDRs and addresses; out flow links, addresses and
 // routes in the node's network namespace.
 //
-// A Pod's eth0 has an address of the /24 but no route to it, only one to the
+// With two podCIDRs, one of each family, everything is there twice: addresses, routes and
+// rules. A Pod's eth0 has an address of the /24 (or /64) but no route to it, only one to the
 // gateway, which is the bridge. So packets between two Pods of a node are routed by
 // the node, never bridged past it, and the answer of a Pod that was reached through a
 // ClusterIP finds its way back through the node's address translation. The bridge
@@ -17,7 +18,7 @@
 // or, where the network in between is not ours and drops what it does not know, in a
 // VXLAN packet from node to node (flannel's vxlan).
 //
-// Left out: IPv6, path MTU discovery, encryption.
+// Left out: path MTU discovery, encryption.
 package network
 
 import (
@@ -39,7 +40,7 @@ const BridgeName = "cbr0"
 
 // Network is the Pod network of one node. Safe for concurrent use.
 type Network struct {
-	Pool *Pool
+	Pools Pools
 
 	host   *host.Host
 	links  *netlink.Handle
@@ -54,16 +55,16 @@ type Network struct {
 // Config of a node's part of the Pod network.
 type Config struct {
 	Host     *host.Host
-	Node     netip.Addr   // the node's address
-	PodCIDR  netip.Prefix // the addresses of its Pods
-	StateDir string       // remembers the last address handed out
-	VXLAN    *VXLAN       // nil: routes
+	Node     netip.Addr     // the node's address, the first if it has several
+	PodCIDRs []netip.Prefix // the addresses of its Pods: one range, or one of each family
+	StateDir string         // remembers the last addresses handed out
+	VXLAN    *VXLAN         // nil: routes
 }
 
 // Setup makes the bridge and lets the node forward packets. It may be called again
 // after a crash: what a previous agent left on the bridge is removed.
 func Setup(c Config) (*Network, error) {
-	pool, err := NewPool(c.PodCIDR, filepath.Join(c.StateDir, "last-address"))
+	pools, err := NewPools(c.PodCIDRs, filepath.Join(c.StateDir, "last-address"))
 	if err != nil {
 		return nil, err
 	}
@@ -71,10 +72,10 @@ func Setup(c Config) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Pool: pool, host: c.Host, links: links}
+	n := &Network{Pools: pools, host: c.Host, links: links}
 	if c.VXLAN == nil {
 		n.ways = Direct(links)
-	} else if n.ways, n.mtu, err = c.VXLAN.setup(links, c.Node, c.PodCIDR); err != nil {
+	} else if n.ways, n.mtu, err = c.VXLAN.setup(links, c.Node, c.PodCIDRs); err != nil {
 		return nil, fmt.Errorf("set up %s: %w", VXLANName, err)
 	}
 	if err := n.setupBridge(); err != nil {
@@ -97,21 +98,23 @@ func (n *Network) setupBridge() error {
 		return err
 	}
 	n.bridge = link.Attrs().Index
-	addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(n.Pool.Gateway(), n.Pool.prefix.Bits()))}
-	if err := n.links.AddrReplace(link, addr); err != nil {
-		return fmt.Errorf("add address %s: %w", addr.IPNet, err)
+	for _, pool := range n.Pools {
+		gateway := pool.Gateway()
+		addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(gateway, pool.prefix.Bits())), Flags: addFlags(gateway)}
+		if err := n.links.AddrReplace(link, addr); err != nil {
+			return fmt.Errorf("add address %s: %w", addr.IPNet, explain(n.host, gateway, err))
+		}
 	}
 	return n.links.LinkSetUp(link)
 }
 
-// setForwarding turns the node into a router. Redirects are off because Pods of
-// one node must go through it to each other.
+// setForwarding turns the node into a router.
 func (n *Network) setForwarding() error {
-	for _, s := range []struct{ name, value string }{
-		{"ip_forward", "1"}, {"conf/all/send_redirects", "0"}, {"conf/" + BridgeName + "/send_redirects", "0"},
-	} {
-		if err := n.host.SetSysctl("net/ipv4/"+s.name, s.value); err != nil {
-			return err
+	for _, pool := range n.Pools {
+		for _, s := range familyOf(pool.Gateway()).routing {
+			if err := n.host.SetSysctl(s.name, s.value); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -1,10 +1,12 @@
 package network
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -13,8 +15,14 @@ import (
 // VXLANName is the interface at which the tunnels to all other nodes begin.
 const VXLANName = "vxlan.orrery"
 
-// vxlanOverhead is what a VXLAN packet adds: Ethernet, IPv4, UDP and VXLAN headers.
-const vxlanOverhead = 50
+// vxlanOverhead is what a VXLAN packet to the address adds: Ethernet, IP, UDP and VXLAN
+// headers.
+func vxlanOverhead(to netip.Addr) int {
+	if to.Is4() {
+		return 14 + 20 + 8 + 8
+	}
+	return 14 + 40 + 8 + 8
+}
 
 // VXLAN is how packets get to the Pods of other nodes over a network that knows nothing
 // of them: each in a UDP packet between the nodes' own addresses.
@@ -33,7 +41,7 @@ type VXLAN struct {
 }
 
 // setup makes the interface, and returns the ways through it and the MTU that is left.
-func (v *VXLAN) setup(links *netlink.Handle, node netip.Addr, podCIDR netip.Prefix) (*Ways, int, error) {
+func (v *VXLAN) setup(links *netlink.Handle, node netip.Addr, podCIDRs []netip.Prefix) (*Ways, int, error) {
 	uplink, err := linkWith(links, node)
 	if err != nil {
 		return nil, 0, err
@@ -41,7 +49,7 @@ func (v *VXLAN) setup(links *netlink.Handle, node netip.Addr, podCIDR netip.Pref
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = VXLANName
 	attrs.HardwareAddr = tunnelMAC(node)
-	attrs.MTU = uplink.Attrs().MTU - vxlanOverhead
+	attrs.MTU = uplink.Attrs().MTU - vxlanOverhead(node)
 	// It is not bound to the uplink: it would be lost with it when that is unplugged.
 	link := &netlink.Vxlan{
 		LinkAttrs: attrs, VxlanId: v.ID, SrcAddr: node.AsSlice(), Port: v.Port,
@@ -59,16 +67,19 @@ func (v *VXLAN) setup(links *netlink.Handle, node netip.Addr, podCIDR netip.Pref
 	if err != nil {
 		return nil, 0, err
 	}
-	own := netip.PrefixFrom(tunnelAddr(podCIDR), 32)
-	if err := links.AddrReplace(made, &netlink.Addr{IPNet: ipNet(own)}); err != nil {
-		return nil, 0, fmt.Errorf("add address %s: %w", own, err)
+	for _, podCIDR := range podCIDRs {
+		own := tunnelAddr(podCIDR)
+		addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(own, own.BitLen())), Flags: addFlags(own)}
+		if err := links.AddrReplace(made, addr); err != nil {
+			return nil, 0, fmt.Errorf("add address %s: %w", own, err)
+		}
 	}
 	return &Ways{links: links, vxlan: made}, attrs.MTU, links.LinkSetUp(made)
 }
 
 // linkWith is the interface that has the address.
 func linkWith(links *netlink.Handle, addr netip.Addr) (netlink.Link, error) {
-	addrs, err := links.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := links.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -84,24 +95,25 @@ func linkWith(links *netlink.Handle, addr netip.Addr) (netlink.Link, error) {
 func tunnelAddr(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr() }
 
 // tunnelMAC is a node's MAC address on the segment: a locally administered one that
-// holds the node's own address.
+// holds the end of the node's own address.
 func tunnelMAC(node netip.Addr) net.HardwareAddr {
-	return append(net.HardwareAddr{0x0a, 0x58}, node.AsSlice()...)
+	addr := node.AsSlice()
+	return append(net.HardwareAddr{0x0a, 0x58}, addr[len(addr)-4:]...)
 }
 
 // introduce tells the kernel which MAC address the peer has on the segment, and where
 // frames for it go.
 func (w *Ways) introduce(peer Peer) error {
-	index, mac := w.vxlan.Attrs().Index, tunnelMAC(peer.Addr)
+	index, mac := w.vxlan.Attrs().Index, tunnelMAC(peer.Tunnel)
 	err := w.links.NeighSet(&netlink.Neigh{
 		LinkIndex: index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT,
-		HardwareAddr: mac, IP: peer.Addr.AsSlice(),
+		HardwareAddr: mac, IP: peer.Tunnel.AsSlice(),
 	})
 	if err != nil {
 		return fmt.Errorf("say where %s is: %w", mac, err)
 	}
 	err = w.links.NeighSet(&netlink.Neigh{
-		LinkIndex: index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT,
+		LinkIndex: index, Family: familyOf(peer.Addr).number, State: netlink.NUD_PERMANENT,
 		HardwareAddr: mac, IP: tunnelAddr(peer.PodCIDR).AsSlice(),
 	})
 	if err != nil {
@@ -110,25 +122,37 @@ func (w *Ways) introduce(peer Peer) error {
 	return nil
 }
 
-// forget removes what introduce made for the peer with that address on the segment.
+// forget removes what introduce made for the peer with that address on the segment. Where
+// its frames go is forgotten with the last of its addresses.
 func (w *Ways) forget(addr net.IP) error {
-	known, err := w.links.NeighList(w.vxlan.Attrs().Index, netlink.FAMILY_V4)
+	index := w.vxlan.Attrs().Index
+	known, err := w.links.NeighList(index, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list neighbours: %w", err)
 	}
-	var errs []error
-	for _, n := range known {
-		if !n.IP.Equal(addr) {
-			continue
+	is := func(n netlink.Neigh) bool { return n.IP.Equal(addr) }
+	i := slices.IndexFunc(known, is)
+	if i < 0 {
+		return nil
+	}
+	mac, gone := known[i].HardwareAddr, []netlink.Neigh{known[i]}
+	sameMAC := func(n netlink.Neigh) bool { return bytes.Equal(n.HardwareAddr, mac) }
+	if !slices.ContainsFunc(slices.Delete(known, i, i+1), sameMAC) {
+		frames, err := w.links.NeighList(index, unix.AF_BRIDGE)
+		if err != nil {
+			return fmt.Errorf("list where frames go: %w", err)
 		}
-		frames := &netlink.Neigh{
-			LinkIndex: n.LinkIndex, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF,
-			HardwareAddr: n.HardwareAddr, IP: net.IP(n.HardwareAddr[2:]),
-		}
-		for _, entry := range []*netlink.Neigh{&n, frames} {
-			if err := w.links.NeighDel(entry); err != nil && !errors.Is(err, unix.ENOENT) {
-				errs = append(errs, fmt.Errorf("forget %s: %w", n.HardwareAddr, err))
+		for _, n := range frames {
+			if sameMAC(n) {
+				n.Family, n.Flags = unix.AF_BRIDGE, netlink.NTF_SELF
+				gone = append(gone, n)
 			}
+		}
+	}
+	var errs []error
+	for _, entry := range gone {
+		if err := w.links.NeighDel(&entry); err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("forget %s: %w", mac, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -17,28 +17,52 @@ import (
 // interface they lead through, when a cable is pulled.
 const RepairInterval = 5 * time.Second
 
-// Peer is another node, and where its Pods are.
+// Peer is a range of another node's Pods, and where they are.
 type Peer struct {
 	PodCIDR netip.Prefix
-	Addr    netip.Addr
+	Addr    netip.Addr // of the node, in the same family
+	Tunnel  netip.Addr // the first of the node's addresses: where its VXLAN packets go
 }
 
-// Peers are all nodes but the one of that name, which has its Pods on its bridge.
+// Peers are those of all nodes but the one of that name, which has its Pods on its bridge.
 func Peers(nodes []*corev1.Node, self string) []Peer {
 	var peers []Peer
 	for _, node := range nodes {
-		cidr, err := netip.ParsePrefix(node.Spec.PodCIDR)
-		if err != nil || node.Name == self {
-			continue // a node that has no podCIDR yet
+		addrs := internalIPs(node)
+		if node.Name == self || len(addrs) == 0 {
+			continue
 		}
-		for _, a := range node.Status.Addresses {
-			if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && addr.Is4() == cidr.Addr().Is4() {
-				peers = append(peers, Peer{cidr.Masked(), addr})
-				break
+		for _, cidr := range PodCIDRs(node) { // none yet, of a new node
+			same := func(a netip.Addr) bool { return a.Is4() == cidr.Addr().Is4() }
+			if i := slices.IndexFunc(addrs, same); i >= 0 {
+				peers = append(peers, Peer{cidr, addrs[i], addrs[0]})
 			}
 		}
 	}
 	return peers
+}
+
+func internalIPs(node *corev1.Node) (addrs []netip.Addr) {
+	for _, a := range node.Status.Addresses {
+		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
+}
+
+// PodCIDRs are a node's shares of the Pod network: none yet, one, or one of each family.
+func PodCIDRs(node *corev1.Node) (cidrs []netip.Prefix) {
+	texts := node.Spec.PodCIDRs
+	if len(texts) == 0 {
+		texts = []string{node.Spec.PodCIDR}
+	}
+	for _, text := range texts {
+		if cidr, err := netip.ParsePrefix(text); err == nil { // the API server lets nothing else in
+			cidrs = append(cidrs, cidr.Masked())
+		}
+	}
+	return cidrs
 }
 
 // Ways are those of one machine to the Pods of nodes: a route each and, with VXLAN, what
@@ -61,7 +85,7 @@ func Direct(links *netlink.Handle) *Ways { return &Ways{links: links} }
 func (w *Ways) Set(peers []Peer) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	have, err := w.links.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: protocol}, netlink.RT_FILTER_PROTOCOL)
+	have, err := w.links.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: protocol}, netlink.RT_FILTER_PROTOCOL)
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}

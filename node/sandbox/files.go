@@ -11,9 +11,9 @@ import (
 
 // DNS is what a node tells its Pods about name resolution.
 type DNS struct {
-	Server string // the cluster's
-	Domain string // the cluster's
-	Node   string // the node's own resolv.conf, for dnsPolicy Default
+	Servers []string // the cluster's
+	Domain  string   // the cluster's
+	Node    string   // the node's own resolv.conf, for dnsPolicy Default
 }
 
 // maxNameservers is the resolver's limit.
@@ -31,7 +31,7 @@ func ResolvConf(pod *corev1.Pod, dns DNS) string {
 	case policy == corev1.DNSDefault, pod.Spec.HostNetwork && policy != corev1.DNSClusterFirstWithHostNet:
 		servers, searches, options = parseResolvConf(dns.Node)
 	default:
-		servers = []string{dns.Server}
+		servers = slices.Clone(dns.Servers)
 		searches = []string{pod.Namespace + ".svc." + dns.Domain, "svc." + dns.Domain, dns.Domain}
 		options = []string{"ndots:5"}
 	}
@@ -116,7 +116,7 @@ func Hostname(pod *corev1.Pod, clusterDomain string) (name, domain string) {
 
 // Hosts is a Pod's /etc/hosts, in kubelet's words. nodeHosts is the node's own file,
 // with which that of a Pod in the node's network begins.
-func Hosts(pod *corev1.Pod, ip netip.Addr, clusterDomain, nodeHosts string) string {
+func Hosts(pod *corev1.Pod, ips []netip.Addr, clusterDomain, nodeHosts string) string {
 	var b strings.Builder
 	if pod.Spec.HostNetwork {
 		b.WriteString("# Kubernetes-managed hosts file (host network).\n" + nodeHosts)
@@ -132,7 +132,9 @@ func Hosts(pod *corev1.Pod, ip netip.Addr, clusterDomain, nodeHosts string) stri
 		if domain != "" {
 			name = name + "." + domain + "\t" + name
 		}
-		fmt.Fprintf(&b, "%s\t%s\n", ip, name)
+		for _, ip := range ips {
+			fmt.Fprintf(&b, "%s\t%s\n", ip, name)
+		}
 	}
 	if len(pod.Spec.HostAliases) > 0 {
 		b.WriteString("\n# Entries added by HostAliases.\n")

@@ -18,7 +18,7 @@ func podWith(change func(*corev1.PodSpec)) *corev1.Pod {
 }
 
 func TestResolvConf(t *testing.T) {
-	dns := DNS{Server: "10.96.0.10", Domain: "cluster.local", Node: "# by hand\nsearch example.org\nnameserver 192.0.2.1\noptions timeout:1\n"}
+	dns := DNS{Servers: []string{"10.96.0.10"}, Domain: "cluster.local", Node: "# by hand\nsearch example.org\nnameserver 192.0.2.1\noptions timeout:1\n"}
 	const cluster = "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"
 	const node = "search example.org\nnameserver 192.0.2.1\noptions timeout:1\n"
 	for name, row := range map[string]struct {
@@ -66,7 +66,7 @@ func TestHosts(t *testing.T) {
 		"host network": {func(s *corev1.PodSpec) { s.HostNetwork = true }, "# Kubernetes-managed hosts file (host network).\n127.0.0.1 node\n", "127.0.0.1 node\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Hosts(podWith(row.change), ip, "cluster.local", "127.0.0.1 node\n")
+			got := Hosts(podWith(row.change), []netip.Addr{ip}, "cluster.local", "127.0.0.1 node\n")
 			if !strings.HasPrefix(got, row.starts) || !strings.HasSuffix(got, row.ends) {
 				t.Errorf("got\n%s", got)
 			}

@@ -19,8 +19,8 @@ type Outcome struct {
 	Ephemeral        []corev1.ContainerStatus // which decide nothing
 	Over             bool                     // nothing of the Pod runs or will run here again
 	SandboxUp        bool
-	PodIP            string // stays when the sandbox has gone
-	HostIP           string
+	PodIPs           []string // stay when the sandbox has gone
+	HostIPs          []string
 	Started          metav1.Time
 	Rejected         *Rejection // the node refused the Pod
 	Overdue          bool       // the node stopped the Pod, because it was active for too long
@@ -40,7 +40,13 @@ type Rejection struct{ Reason, Message string }
 func Pod(pod *corev1.Pod, o Outcome, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	status.ObservedGeneration = pod.Generation
-	status.HostIP, status.HostIPs = o.HostIP, []corev1.HostIP{{IP: o.HostIP}}
+	status.HostIPs = nil
+	for _, ip := range o.HostIPs {
+		status.HostIPs = append(status.HostIPs, corev1.HostIP{IP: ip})
+	}
+	if len(o.HostIPs) > 0 {
+		status.HostIP = o.HostIPs[0]
+	}
 	if status.StartTime == nil {
 		status.StartTime = &o.Started
 	}
@@ -48,8 +54,11 @@ func Pod(pod *corev1.Pod, o Outcome, now metav1.Time) corev1.PodStatus {
 		status.Phase, status.Reason, status.Message = corev1.PodFailed, o.Rejected.Reason, o.Rejected.Message
 		return status
 	}
-	if o.PodIP != "" {
-		status.PodIP, status.PodIPs = o.PodIP, []corev1.PodIP{{IP: o.PodIP}}
+	if len(o.PodIPs) > 0 {
+		status.PodIP, status.PodIPs = o.PodIPs[0], nil
+	}
+	for _, ip := range o.PodIPs {
+		status.PodIPs = append(status.PodIPs, corev1.PodIP{IP: ip})
 	}
 	status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses = startedOrNot(o.Init), startedOrNot(o.Containers), o.Ephemeral
 	for i, c := range o.Init {

@@ -33,12 +33,14 @@ func Echo(ctx context.Context, c *Container) error {
 	}
 	defer closeAll()
 	for _, port := range Ports(c.Spec, corev1.ProtocolUDP, 0) {
-		// Bound to the Pod's address, so that the answer leaves from where the question went.
-		s, err := c.Host.ListenPacket(ctx, "udp", net.JoinHostPort(c.PodIP, strconv.Itoa(int(port))), false)
-		if err != nil {
-			return err
+		// Bound to the Pod's addresses, so that the answer leaves from where the question went.
+		for _, ip := range c.PodIPs {
+			s, err := c.Host.ListenPacket(ctx, "udp", net.JoinHostPort(ip, strconv.Itoa(int(port))), false)
+			if err != nil {
+				return err
+			}
+			sockets = append(sockets, s)
 		}
-		sockets = append(sockets, s)
 	}
 	var answering sync.WaitGroup
 	defer answering.Wait()
@@ -76,5 +78,5 @@ func echoDatagrams(s net.PacketConn, c *Container) {
 
 // identity says who answers and whom, in the words of the image traefik/whoami.
 func identity(c *Container, client string) string {
-	return fmt.Sprintf("Hostname: %s\nIP: %s\nNode: %s\nRemoteAddr: %s\n", c.Pod.Name, c.PodIP, c.Node, client)
+	return fmt.Sprintf("Hostname: %s\nIP: %s\nNode: %s\nRemoteAddr: %s\n", c.Pod.Name, strings.Join(c.PodIPs, "\nIP: "), c.Node, client)
 }

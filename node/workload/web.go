@@ -106,7 +106,7 @@ func readFile(c *Container, path string) ([]byte, error) {
 
 func (web Web) page(c *Container, client string) string {
 	return fmt.Sprintf("<!DOCTYPE html>\n<title>%s</title>\n<h1>%s</h1>\n<p>Pod %s (%s) on %s answers %s.</p>\n",
-		web.Title, web.Title, html.EscapeString(c.Pod.Name), c.PodIP, html.EscapeString(c.Node), client)
+		web.Title, web.Title, html.EscapeString(c.Pod.Name), c.PodIPs[0], html.EscapeString(c.Node), client)
 }
 
 // serveHTTP serves on every port of the container until ctx ends.

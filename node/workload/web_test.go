@@ -35,7 +35,7 @@ func start(t *testing.T, w Workload, protocol corev1.Protocol) (address string, 
 			Pod:    &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web<1>"}},
 			Spec:   corev1.Container{Ports: []corev1.ContainerPort{{ContainerPort: int32(port), Protocol: protocol}}},
 			Node:   "node1",
-			PodIP:  "127.0.0.1",
+			PodIPs: []string{"127.0.0.1"},
 			Stdout: out, Stderr: out, Ready: func() { close(ready) },
 		})
 	}()

@@ -35,10 +35,10 @@ type Named struct {
 
 // Container is what a Workload is given.
 type Container struct {
-	Pod    *corev1.Pod      // as the agent last saw it; read only
-	Spec   corev1.Container // of this container; env is already resolved
-	Node   string           // name of the node
-	PodIP  string
+	Pod    *corev1.Pod                         // as the agent last saw it; read only
+	Spec   corev1.Container                    // of this container; env is already resolved
+	Node   string                              // name of the node
+	PodIPs []string                            // at least one
 	Host   *host.Host                          // the Pod's: sockets opened here are in the Pod's network namespace
 	Open   func(path string) (*os.File, error) // of the container's volumes
 	Stdout io.Writer
