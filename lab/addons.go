@@ -31,13 +31,23 @@ var corednsManifest []byte
 // furnish creates what the cluster does not have yet. What is there stays as its
 // owner left it.
 func (c *cluster) furnish(ctx context.Context) error {
-	if err := c.createAll(ctx, corednsManifest); err != nil {
+	if err := c.createAll(ctx, c.config.coredns()); err != nil {
 		return fmt.Errorf("create the cluster DNS: %w", err)
 	}
 	c.workers.run("mirror Pods", c.keepMirrorPods)
 	c.workers.run("routes to Pods", c.routeToPods)
 	c.workers.run("NodePorts and load balancers on this machine", c.ports.run)
 	return nil
+}
+
+// coredns is the manifest. With two families, the Service has an address of each.
+func (c Config) coredns() []byte {
+	one := "clusterIP: " + dnsService.String()
+	if !c.dual() {
+		return corednsManifest
+	}
+	both := fmt.Sprintf("%s\n  clusterIPs: [%s, %s]\n  ipFamilyPolicy: PreferDualStack", one, dnsService, dnsService6)
+	return bytes.Replace(corednsManifest, []byte(one), []byte(both), 1)
 }
 
 // createAll posts each document of a manifest unless such an object exists.

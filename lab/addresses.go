@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -19,6 +20,7 @@ import (
 // The three networks, beside the node network in fabric.go.
 var (
 	podNetwork        = netip.MustParsePrefix("10.244.0.0/16")
+	serviceNetwork    = netip.MustParsePrefix("10.96.0.0/12")
 	kubernetesService = netip.MustParseAddr("10.96.0.1")
 	dnsService        = netip.MustParseAddr("10.96.0.10")
 	apiAddress        = netip.AddrPortFrom(controlPlaneAddress, 6443)
@@ -27,13 +29,17 @@ var (
 const clusterDomain = "cluster.local"
 
 // servingRequest lists the names and addresses under which clients know the API.
-func servingRequest() pki.Request {
-	return pki.Request{
+func (c Config) servingRequest() pki.Request {
+	r := pki.Request{
 		User: "kube-apiserver",
 		DNS: []string{"localhost", controlPlane, "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 			"kubernetes.default.svc." + clusterDomain},
-		IPs: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, controlPlaneAddress.AsSlice(), kubernetesService.AsSlice()},
+		IPs: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
+	for _, a := range slices.Concat(c.addresses(controlPlaneAddress), families(c, kubernetesService, kubernetesService6)) {
+		r.IPs = append(r.IPs, a.AsSlice())
+	}
+	return r
 }
 
 // listenLoopback opens the API's listener on this machine. A default port that is
@@ -67,13 +73,17 @@ func (c *cluster) logger(component string) *slog.Logger {
 }
 
 // checkPrograms looks for what the lab runs, so that a missing one is named at once.
-func checkPrograms() error {
+func (c Config) checkPrograms() error {
+	programs := [][2]string{{"nft", "nftables"}}
+	for _, iptables := range families(c, "iptables", "ip6tables") {
+		for _, suffix := range []string{"", "-restore", "-save"} {
+			programs = append(programs, [2]string{iptables + suffix, "iptables"})
+		}
+	}
 	var missing []string
-	for _, p := range []struct{ name, pkg string }{
-		{"iptables", "iptables"}, {"iptables-restore", "iptables"}, {"iptables-save", "iptables"}, {"nft", "nftables"},
-	} {
-		if _, err := host.LookPath(p.name); err != nil {
-			missing = append(missing, fmt.Sprintf("%s (Debian's package %s)", p.name, p.pkg))
+	for _, p := range programs {
+		if _, err := host.LookPath(p[0]); err != nil {
+			missing = append(missing, fmt.Sprintf("%s (Debian's package %s)", p[0], p[1]))
 		}
 	}
 	if len(missing) > 0 {

@@ -43,7 +43,7 @@ type cluster struct {
 func (l *Lab) boot(ctx context.Context, fail context.CancelCauseFunc, done func(name, detail string)) (c *cluster, err error) {
 	c = &cluster{config: l.config, core: newGroup(fail), workers: newGroup(fail)}
 	c.ports = newHostPorts(c)
-	if err := checkPrograms(); err != nil {
+	if err := c.config.checkPrograms(); err != nil {
 		return c, err
 	}
 	if c.ca, err = pki.LoadOrCreateCA(c.path("pki"), "orrery-ca"); err != nil {
@@ -132,7 +132,7 @@ func (c *cluster) startAPIServer(ctx context.Context, l *Lab) error {
 	if err != nil {
 		return err
 	}
-	serving, err := c.ca.Issue(servingRequest())
+	serving, err := c.ca.Issue(c.config.servingRequest())
 	if err != nil {
 		return err
 	}
@@ -145,6 +145,7 @@ func (c *cluster) startAPIServer(ctx context.Context, l *Lab) error {
 	cfg.BindAddress = apiAddress.String()
 	cfg.Listeners = []net.Listener{listener}
 	cfg.AdvertiseAddress = apiAddress.String()
+	cfg.ServiceCIDR = texts(families(c.config, serviceNetwork, serviceNetwork6))
 	cfg.Etcd.DataDir, cfg.Etcd.UnsafeNoFsync = c.path("etcd"), c.config.NoFsync
 	cfg.CA, cfg.Serving, cfg.KubeletClient = c.ca, serving, kubelet
 	if cfg.ServiceAccountKey, err = pki.LoadOrCreateSigningKey(c.path("pki")); err != nil {
@@ -214,7 +215,7 @@ func (c *cluster) startControllers() error {
 	if cfg.Scheduler, err = c.client(c.fabric.hosts[controlPlane], pki.Scheduler); err != nil {
 		return err
 	}
-	cfg.ClusterCIDR, cfg.RootCA, cfg.SigningCA = podNetwork.String(), c.ca.PEM, c.ca
+	cfg.ClusterCIDR, cfg.RootCA, cfg.SigningCA = list(families(c.config, podNetwork, podNetwork6)), c.ca.PEM, c.ca
 	cfg.Log = c.logger("controller")
 	manager, err := controller.New(cfg)
 	if err != nil {
@@ -226,24 +227,29 @@ func (c *cluster) startControllers() error {
 
 // startNode starts a node's agent and its service proxy, in the node's own place.
 func (c *cluster) startNode(i int) error {
-	name, address := nodeName(i), nodeAddress(i)
+	name, addresses := nodeName(i), c.config.addresses(nodeAddress(i))
 	place := c.fabric.hosts[name]
 	agentClient, err := c.client(place, pki.Node(name))
 	if err != nil {
 		return err
 	}
-	serving, err := c.ca.Issue(pki.Request{User: "system:node:" + name, Groups: []string{"system:nodes"},
-		DNS: []string{name}, IPs: []net.IP{address.AsSlice()}})
+	request := pki.Node(name)
+	request.DNS = []string{name}
+	for _, a := range addresses {
+		request.IPs = append(request.IPs, a.AsSlice())
+	}
+	serving, err := c.ca.Issue(request)
 	if err != nil {
 		return err
 	}
 	agentConfig := node.Defaults()
-	agentConfig.Name, agentConfig.NodeIP, agentConfig.Host = name, []string{address.String()}, place
+	agentConfig.Name, agentConfig.NodeIP, agentConfig.Host = name, texts(addresses), place
 	if agentConfig.Network, err = c.client(place, pki.PodNetwork); err != nil {
 		return err
 	}
 	agentConfig.Client, agentConfig.Serving, agentConfig.ClientCA = agentClient, serving, c.ca.PEM
-	agentConfig.ClusterDNS, agentConfig.ClusterCIDR = []string{dnsService.String()}, []string{podNetwork.String()}
+	agentConfig.ClusterDNS = texts(families(c.config, dnsService, dnsService6))
+	agentConfig.ClusterCIDR = texts(families(c.config, podNetwork, podNetwork6))
 	agentConfig.StateDir = c.path("nodes", name)
 	agentConfig.Images = slices.Concat(c.config.Images, agentConfig.Images)
 	agentConfig.Workloads = append(agentConfig.Workloads, c.corednsWorkload())
@@ -260,7 +266,9 @@ func (c *cluster) startNode(i int) error {
 		return err
 	}
 	proxyConfig.NodeName, proxyConfig.Host = name, place
-	proxyConfig.ClusterCIDR = podNetwork.String()
+	proxyConfig.ClusterCIDR = list(families(c.config, podNetwork, podNetwork6))
+	proxyConfig.ServiceCIDR = list(families(c.config, serviceNetwork, serviceNetwork6))
+	proxyConfig.IPFamilies = families(c.config, "IPv4", "IPv6")
 	proxyConfig.Mode = c.config.ProxyMode
 	proxyConfig.Log = c.logger("proxy").With("node", name)
 	p, err := proxy.New(proxyConfig)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"orrery.example.org/host"
 )
@@ -78,7 +79,7 @@ func newFabric(c Config) (_ *fabric, err error) {
 	if err := links.LinkAdd(f.bridge); err != nil {
 		return nil, fmt.Errorf("make the bridge of the node network: %w", err)
 	}
-	if err := f.configureSwitch(); err != nil {
+	if err := f.configureSwitch(c); err != nil {
 		return nil, fmt.Errorf("configure the switch: %w", err)
 	}
 	machines := map[string]netip.Addr{controlPlane: controlPlaneAddress, balancer: balancerAddress, outside: outsideAddress}
@@ -89,7 +90,7 @@ func newFabric(c Config) (_ *fabric, err error) {
 		machines[fakes] = fakesAddress
 	}
 	for name, addr := range machines {
-		if err := f.attach(name, addr); err != nil {
+		if err := f.attach(name, c.addresses(addr)); err != nil {
 			return nil, fmt.Errorf("attach %s to the node network: %w", name, err)
 		}
 	}
@@ -97,7 +98,7 @@ func newFabric(c Config) (_ *fabric, err error) {
 }
 
 // attach makes a machine and plugs it in. Its port on the switch has its name.
-func (f *fabric) attach(name string, addr netip.Addr) error {
+func (f *fabric) attach(name string, addrs []netip.Addr) error {
 	h, err := host.Create(name, nil)
 	if err != nil {
 		return err
@@ -118,20 +119,23 @@ func (f *fabric) attach(name string, addr netip.Addr) error {
 	if err := wire.LinkSetUp(port); err != nil {
 		return fmt.Errorf("start the port: %w", err)
 	}
-	if err := configure(h, "eth0", addr); err != nil {
-		return err
-	}
-	// The kernel sends at most one refusal a second to each address, so that the second
-	// curl to a Service without endpoints would wait for it. Not in a lesson.
-	if err := h.SetSysctl("net/ipv4/icmp_ratelimit", "0"); err != nil {
+	if err := configure(h, "eth0", addrs); err != nil {
 		return err
 	}
 	links, err := h.Links()
 	if err != nil {
 		return err
 	}
-	if err := links.RouteAdd(&netlink.Route{Gw: gatewayAddress.AsSlice()}); err != nil {
-		return fmt.Errorf("add the default route: %w", err)
+	// The kernel sends at most one refusal a second to each address, so that the second
+	// curl to a Service without endpoints would wait for it. Not in a lesson.
+	for i, limit := range []string{"net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"}[:len(addrs)] {
+		if err := h.SetSysctl(limit, "0"); err != nil {
+			return err
+		}
+		gateway := []netip.Addr{gatewayAddress, six(gatewayAddress)}[i]
+		if err := links.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()}); err != nil {
+			return fmt.Errorf("add the default route: %w", err)
+		}
 	}
 	return nil
 }
@@ -139,28 +143,39 @@ func (f *fabric) attach(name string, addr netip.Addr) error {
 // configureSwitch makes the bridge the gateway. Only a router reports that it has no
 // route; a host would drop the packet in silence. Who sends to a load balancer's address
 // is not told of the shorter way past the gateway, so that all packets take the same one.
-func (f *fabric) configureSwitch() error {
-	for name, value := range map[string]string{"ip_forward": "1", "conf/all/send_redirects": "0", "conf/switch/send_redirects": "0"} {
-		if err := f.wire.SetSysctl("net/ipv4/"+name, value); err != nil {
+func (f *fabric) configureSwitch(c Config) error {
+	settings := map[string]string{"ipv4/ip_forward": "1", "ipv4/conf/all/send_redirects": "0", "ipv4/conf/switch/send_redirects": "0"}
+	if c.dual() {
+		settings["ipv6/conf/all/forwarding"] = "1"
+	}
+	for name, value := range settings {
+		if err := f.wire.SetSysctl("net/"+name, value); err != nil {
 			return err
 		}
 	}
-	if err := configure(f.wire, "switch", gatewayAddress); err != nil {
+	if err := configure(f.wire, "switch", c.addresses(gatewayAddress)); err != nil {
 		return err
 	}
 	links, err := f.wire.Links()
 	if err != nil {
 		return err
 	}
-	pool := &net.IPNet{IP: balancerPool.Addr().AsSlice(), Mask: net.CIDRMask(balancerPool.Bits(), 32)}
-	if err := links.RouteAdd(&netlink.Route{Dst: pool, Gw: balancerAddress.AsSlice()}); err != nil {
-		return fmt.Errorf("add the route to the load balancer: %w", err)
+	for i, pool := range families(c, balancerPool, balancerPool6) {
+		way := &netlink.Route{Dst: ipNet(pool), Gw: c.addresses(balancerAddress)[i].AsSlice()}
+		if err := links.RouteAdd(way); err != nil {
+			return fmt.Errorf("add the route to the load balancer: %w", err)
+		}
 	}
 	return nil
 }
 
-// configure gives a machine its loopback and an interface its address.
-func configure(h *host.Host, name string, addr netip.Addr) error {
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// configure gives a machine its loopback and an interface its addresses. Those of IPv6 are
+// good at once: nobody else has them, and to ask around would take a second.
+func configure(h *host.Host, name string, addrs []netip.Addr) error {
 	links, err := h.Links()
 	if err != nil {
 		return err
@@ -176,9 +191,14 @@ func configure(h *host.Host, name string, addr netip.Addr) error {
 		if name == "lo" {
 			continue
 		}
-		ipNet := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(nodeNetwork.Bits(), addr.BitLen())}
-		if err := links.AddrAdd(link, &netlink.Addr{IPNet: ipNet}); err != nil {
-			return fmt.Errorf("add %s to %s: %w", addr, name, err)
+		for i, addr := range addrs {
+			address := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(addr, nodeNetwork.Bits()))}
+			if i > 0 {
+				address.IPNet, address.Flags = ipNet(netip.PrefixFrom(addr, nodeNetwork6.Bits())), unix.IFA_F_NODAD
+			}
+			if err := links.AddrAdd(link, address); err != nil {
+				return fmt.Errorf("add %s to %s: %w", addr, name, err)
+			}
 		}
 	}
 	return nil

@@ -32,6 +32,7 @@ type Config struct {
 	Nodes     int    `mapstructure:"nodes" usage:"number of nodes"`
 	FakeNodes int    `mapstructure:"fake-nodes" usage:"number of nodes more that are only simulated: their Pods are Running in the API and run nowhere"`
 	APIPort   int    `mapstructure:"api-port" usage:"port of the API on 127.0.0.1; another one is chosen where the default is taken"`
+	IPFamily  string `mapstructure:"ip-family" usage:"ipv4, or dual: Pods, Services and nodes have addresses of IPv6 as well"`
 	ProxyMode string `mapstructure:"proxy-mode" usage:"how the service proxies program the kernel: iptables, nftables or ipvs"`
 	// Images come before the catalog's.
 	Images []workload.Image `mapstructure:"images"`
@@ -45,7 +46,7 @@ type Config struct {
 
 // Defaults are what `ctl up` starts.
 func Defaults() Config {
-	return Config{Nodes: 3, APIPort: 6443, ProxyMode: proxy.ModeIPTables}
+	return Config{Nodes: 3, APIPort: 6443, IPFamily: IPv4, ProxyMode: proxy.ModeIPTables}
 }
 
 // Lab is one running cluster.
@@ -65,6 +66,9 @@ func New(c Config) (*Lab, error) {
 	}
 	if c.APIPort < 0 || c.APIPort > 65535 {
 		return nil, fmt.Errorf("invalid API port %d: use 1 to 65535, or 0 for any free one", c.APIPort)
+	}
+	if err := c.checkFamily(); err != nil {
+		return nil, err
 	}
 	if !slices.Contains(proxy.Modes(), c.ProxyMode) {
 		return nil, fmt.Errorf("unknown proxy mode %q: the lab knows %s", c.ProxyMode, strings.Join(proxy.Modes(), ", "))

@@ -28,25 +28,23 @@ const mirrorAnnotation = "kubernetes.io/config.mirror"
 
 // mirrorPods lists the pictures.
 func (c *cluster) mirrorPods() []*corev1.Pod {
-	pods := []*corev1.Pod{
-		mirrorPod("etcd", controlPlane, controlPlaneAddress, "control-plane"),
-		mirrorPod("kube-apiserver", controlPlane, controlPlaneAddress, "control-plane"),
-		mirrorPod("kube-controller-manager", controlPlane, controlPlaneAddress, "control-plane"),
-		mirrorPod("kube-scheduler", controlPlane, controlPlaneAddress, "control-plane"),
+	var pods []*corev1.Pod
+	for _, component := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+		pods = append(pods, mirrorPod(component, controlPlane, c.config.addresses(controlPlaneAddress), "control-plane"))
 	}
 	for i := range c.config.Nodes {
-		pods = append(pods, mirrorPod("kube-proxy", nodeName(i+1), nodeAddress(i+1), "node"))
+		pods = append(pods, mirrorPod("kube-proxy", nodeName(i+1), c.config.addresses(nodeAddress(i+1)), "node"))
 	}
 	return pods
 }
 
-func mirrorPod(component, machine string, address netip.Addr, tier string) *corev1.Pod {
+func mirrorPod(component, machine string, addresses []netip.Addr, tier string) *corev1.Pod {
 	now, started := metav1.Now(), true
 	condition := func(t corev1.PodConditionType) corev1.PodCondition {
 		return corev1.PodCondition{Type: t, Status: corev1.ConditionTrue, LastTransitionTime: now}
 	}
 	image := "orrery/" + component + ":" + apiserver.Version
-	return &corev1.Pod{
+	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   metav1.NamespaceSystem,
 			Name:        component + "-" + machine,
@@ -63,8 +61,7 @@ func mirrorPod(component, machine string, address netip.Addr, tier string) *core
 		Status: corev1.PodStatus{
 			Phase:      corev1.PodRunning,
 			Conditions: []corev1.PodCondition{condition(corev1.PodReadyToStartContainers), condition(corev1.PodInitialized), condition(corev1.PodReady), condition(corev1.ContainersReady), condition(corev1.PodScheduled)},
-			HostIP:     address.String(), HostIPs: []corev1.HostIP{{IP: address.String()}},
-			PodIP: address.String(), PodIPs: []corev1.PodIP{{IP: address.String()}},
+			HostIP:     addresses[0].String(), PodIP: addresses[0].String(),
 			StartTime: &now,
 			ContainerStatuses: []corev1.ContainerStatus{{
 				Name: component, Image: image, ImageID: "builtin:" + component, Ready: true, Started: &started,
@@ -72,6 +69,11 @@ func mirrorPod(component, machine string, address netip.Addr, tier string) *core
 			}},
 		},
 	}
+	for _, a := range addresses {
+		pod.Status.HostIPs = append(pod.Status.HostIPs, corev1.HostIP{IP: a.String()})
+		pod.Status.PodIPs = append(pod.Status.PodIPs, corev1.PodIP{IP: a.String()})
+	}
+	return pod
 }
 
 // keepMirrorPods makes the pictures, and makes one again that somebody deleted.
