@@ -60,18 +60,18 @@ node/NAME:PORT or ADDRESS:PORT. NAMESPACE/NAME works in place of NAME.`,
 	cmd.Flags().StringVar(&question.Protocol, "protocol", "", "tcp, udp or sctp (default: that of the Service's port, else tcp)")
 	cmd.Flags().StringVar(&question.At, "at", "", "the node whose rules a packet from outside meets (default: the one it is sent to, or the first that the load balancer may choose)")
 	cmd.Flags().StringVar(&question.Settings.Mode, "proxy-mode", "", "iptables, nftables or ipvs (default: that of the node)")
-	clusterCIDR := cmd.Flags().String("cluster-cidr", defaults.ClusterCIDR, "the network of the Pods")
-	serviceCIDR := cmd.Flags().String("service-cidr", defaults.ServiceCIDR, "the network of the Services")
+	clusterCIDR := cmd.Flags().StringSlice("cluster-cidr", []string{defaults.ClusterCIDR, "fd00:10:244::/56"}, "the networks of the Pods, at most one per family")
+	serviceCIDR := cmd.Flags().StringSlice("service-cidr", []string{defaults.ServiceCIDR, "fd00:10:96::/112"}, "the networks of the Services")
 	cmd.RunE = own(func(cmd *cobra.Command, args []string) (err error) {
 		q := question
 		q.From, q.To = args[0], args[1]
 		if err := fromLab(find, &q); err != nil {
 			return err
 		}
-		if q.Settings.ClusterCIDR, err = netip.ParsePrefix(*clusterCIDR); err != nil {
+		if q.Settings.ClusterCIDRs, err = prefixes(*clusterCIDR); err != nil {
 			return fmt.Errorf("--cluster-cidr: %w", err)
 		}
-		if q.Settings.ServiceCIDR, err = netip.ParsePrefix(*serviceCIDR); err != nil {
+		if q.Settings.ServiceCIDRs, err = prefixes(*serviceCIDR); err != nil {
 			return fmt.Errorf("--service-cidr: %w", err)
 		}
 		if q.Namespace, _, err = f.ToRawKubeConfigLoader().Namespace(); err != nil {
@@ -95,6 +95,17 @@ node/NAME:PORT or ADDRESS:PORT. NAMESPACE/NAME works in place of NAME.`,
 	return cmd
 }
 
+func prefixes(texts []string) (all []netip.Prefix, err error) {
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
 // fromLab fills in what the lab knows and the API does not.
 func fromLab(find func() (lab.State, error), q *trace.Question) error {
 	state, err := running(find)
@@ -104,7 +115,7 @@ func fromLab(find func() (lab.State, error), q *trace.Question) error {
 			q.Modes, q.Forwards = modesOf(status), forwardsOf(status)
 			for _, place := range status.Places {
 				if place.Name == q.From && place.Name == lab.Outside {
-					q.From = place.Address
+					q.From = strings.Join(place.Addresses, ",")
 				}
 			}
 		}

@@ -22,6 +22,7 @@ type resolver struct {
 // sender is who sends the packet.
 type sender struct {
 	Place
+	all  []netip.Addr // its addresses, of which Addr is one
 	node *corev1.Node // where it is sent; nil: outside of the cluster
 	pod  bool         // by a Pod with a network of its own
 }
@@ -46,8 +47,8 @@ func (r *resolver) parse(text string) (reference, error) {
 
 func (r *resolver) sender() (sender, error) {
 	from := r.question.From
-	if addr, err := netip.ParseAddr(from); err == nil {
-		return r.senderAt(addr), nil
+	if addrs := parseAddrs(from); len(addrs) > 0 {
+		return r.senderAt(addrs[0]).having(addrs), nil
 	}
 	ref, err := r.parse(from)
 	if err != nil {
@@ -59,13 +60,15 @@ func (r *resolver) sender() (sender, error) {
 		if err != nil {
 			return sender{}, err
 		}
-		return r.senderAt(netip.MustParseAddr(pod.Status.PodIP)).as(pod), nil
+		addrs := podAddrs(pod)
+		return r.senderAt(addrs[0]).as(pod).having(addrs), nil
 	case "node", "nodes", "no":
 		node, err := r.node(ref.name)
 		if err != nil {
 			return sender{}, err
 		}
-		return sender{Place: Place{Addr: addressesOf(node)[0], Is: "a process of " + node.Name}, node: node}, nil
+		addrs := addressesOf(node)
+		return sender{Place: Place{Addr: addrs[0], Is: "a process of " + node.Name}, node: node}.having(addrs), nil
 	}
 	return sender{}, fmt.Errorf("from: a packet comes from pod/NAME, node/NAME or an address, not from %q", from)
 }
@@ -73,7 +76,7 @@ func (r *resolver) sender() (sender, error) {
 // senderAt is who has the address: a Pod, a node, or somebody else.
 func (r *resolver) senderAt(addr netip.Addr) sender {
 	for _, pod := range r.Pods {
-		if pod.Status.PodIP == addr.String() && !pod.Spec.HostNetwork {
+		if slices.Contains(podAddrs(pod), addr) && !pod.Spec.HostNetwork {
 			node, _ := r.node(pod.Spec.NodeName)
 			return sender{Place: Place{Addr: addr, Is: podText(pod)}, node: node, pod: true}
 		}
@@ -84,6 +87,36 @@ func (r *resolver) senderAt(addr netip.Addr) sender {
 		}
 	}
 	return sender{Place: Place{Addr: addr, Is: "a machine outside of the cluster"}}
+}
+
+// having gives a sender its addresses. The packet's destination decides which it sends from.
+func (s sender) having(addrs []netip.Addr) sender {
+	s.all = addrs
+	return s
+}
+
+// like is the sender with an address of that family, if it has one.
+func (s sender) like(to netip.Addr) sender {
+	for _, addr := range s.all {
+		if addr.Is4() == to.Is4() {
+			s.Addr = addr
+			break
+		}
+	}
+	return s
+}
+
+// reach is the first of these addresses that the sender has one like, in the order of the
+// sender's; invalid if there is none.
+func (s sender) reach(addrs []netip.Addr) netip.Addr {
+	for _, own := range s.all {
+		for _, addr := range addrs {
+			if addr.Is4() == own.Is4() {
+				return addr
+			}
+		}
+	}
+	return netip.Addr{}
 }
 
 // as names a Pod that shares its node's network.
@@ -105,6 +138,7 @@ func (r *resolver) destination(from sender) (Place, string, error) {
 		return Place{}, "", fmt.Errorf("protocol %q is unknown: Services have tcp, udp and sctp", protocol)
 	}
 	to, found, err := r.address(from)
+	from = from.like(to.Addr)
 	if protocol == "" {
 		protocol = found
 	}
@@ -140,13 +174,21 @@ func (r *resolver) address(from sender) (Place, string, error) {
 		if err != nil {
 			return Place{}, "", err
 		}
-		return Place{Addr: netip.MustParseAddr(pod.Status.PodIP), Port: number(ref.port), Is: podText(pod)}, "tcp", nil
+		addr := from.reach(podAddrs(pod))
+		if !addr.IsValid() {
+			return Place{}, "", fmt.Errorf("%s has no address of the family of %s", podText(pod), from.Addr)
+		}
+		return Place{Addr: addr, Port: number(ref.port), Is: podText(pod)}, "tcp", nil
 	case "node", "nodes", "no":
 		node, err := r.node(ref.name)
 		if err != nil {
 			return Place{}, "", err
 		}
-		return Place{Addr: addressesOf(node)[0], Port: number(ref.port), Is: "node " + node.Name}, "tcp", nil
+		addr := from.reach(addressesOf(node))
+		if !addr.IsValid() {
+			return Place{}, "", fmt.Errorf("node %s has no address of the family of %s", node.Name, from.Addr)
+		}
+		return Place{Addr: addr, Port: number(ref.port), Is: "node " + node.Name}, "tcp", nil
 	}
 	return Place{}, "", fmt.Errorf("a packet goes to service/NAME, pod/NAME:PORT, node/NAME:PORT or ADDRESS:PORT, not to %q", text)
 }
@@ -175,10 +217,8 @@ func (r *resolver) service(ref reference, from sender) (Place, string, error) {
 				ips = append(ips, in.IP)
 			}
 		}
-		for _, ip := range ips {
-			if addr, err := netip.ParseAddr(ip); err == nil && addr.Is4() == from.Addr.Is4() {
-				return Place{Addr: addr, Port: uint16(port.Port)}, protocolName(port.Protocol), nil
-			}
+		if addr := from.reach(parseAddrs(strings.Join(ips, ","))); addr.IsValid() {
+			return Place{Addr: addr, Port: uint16(port.Port)}, protocolName(port.Protocol), nil
 		}
 		return Place{}, "", fmt.Errorf("service %s/%s has no address of the family of %s, only %v", svc.Namespace, svc.Name, from.Addr, ips)
 	}
@@ -206,7 +246,7 @@ func portOf(svc *corev1.Service, want string) (corev1.ServicePort, error) {
 func (r *resolver) pod(ref reference) (*corev1.Pod, error) {
 	for _, pod := range r.Pods {
 		if pod.Name == ref.name && pod.Namespace == ref.namespace {
-			if _, err := netip.ParseAddr(pod.Status.PodIP); err != nil {
+			if len(podAddrs(pod)) == 0 {
 				return nil, fmt.Errorf("pod %s/%s has no address yet: it is %s", pod.Namespace, pod.Name, pod.Status.Phase)
 			}
 			return pod, nil
@@ -280,8 +320,10 @@ func (r *resolver) near(addr netip.Addr) string {
 func (r *resolver) names() map[netip.Addr]string {
 	all := map[netip.Addr]string{}
 	for _, pod := range r.Pods {
-		if addr, err := netip.ParseAddr(pod.Status.PodIP); err == nil && !pod.Spec.HostNetwork {
-			all[addr] = podText(pod)
+		for _, addr := range podAddrs(pod) {
+			if !pod.Spec.HostNetwork {
+				all[addr] = podText(pod)
+			}
 		}
 	}
 	for _, node := range r.Nodes {
@@ -290,6 +332,26 @@ func (r *resolver) names() map[netip.Addr]string {
 		}
 	}
 	return all
+}
+
+// podAddrs are a Pod's, its podIP first.
+func podAddrs(pod *corev1.Pod) []netip.Addr {
+	ips := []string{pod.Status.PodIP}
+	for _, ip := range pod.Status.PodIPs {
+		ips = append(ips, ip.IP)
+	}
+	addrs := parseAddrs(strings.Join(ips, ","))
+	return slices.Compact(addrs)
+}
+
+// parseAddrs reads addresses with commas between them. What is none is left out.
+func parseAddrs(list string) (addrs []netip.Addr) {
+	for text := range strings.SplitSeq(list, ",") {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
 }
 
 func addressesOf(node *corev1.Node) []netip.Addr {

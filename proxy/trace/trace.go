@@ -38,7 +38,7 @@ type Cluster struct {
 
 // Question is a packet to be.
 type Question struct {
-	From     string // pod/NAME, pod/NAMESPACE/NAME, node/NAME, or an address outside of the cluster
+	From     string // pod/NAME, pod/NAMESPACE/NAME, node/NAME, or an address outside of the cluster (two with a comma between them, if it has one of each family)
 	To       string // service/NAME[:PORT], service/NAMESPACE/NAME[:PORT], pod/…:PORT, node/NAME:PORT, or ADDRESS:PORT
 	Protocol string // tcp, udp, sctp; "" for that of the Service, or else tcp
 	At       string // whose rules a packet from outside meets; "" for those of the node that it is sent to
@@ -53,10 +53,10 @@ type Question struct {
 
 // Settings are the service proxy's, as far as they matter.
 type Settings struct {
-	Mode          string // iptables, nftables or ipvs
-	Scheduler     string // of ipvs; "": rr
-	ClusterCIDR   netip.Prefix
-	ServiceCIDR   netip.Prefix
+	Mode          string         // iptables, nftables or ipvs
+	Scheduler     string         // of ipvs; "": rr
+	ClusterCIDRs  []netip.Prefix // at most one of each family
+	ServiceCIDRs  []netip.Prefix
 	MasqueradeAll bool
 	MasqueradeBit int
 	PodInterface  string // by which packets of Pods arrive
@@ -94,6 +94,7 @@ func Run(c Cluster, q Question) (Trace, error) {
 	if err != nil {
 		return Trace{}, err
 	}
+	from = from.like(to.Addr)
 	p := r.packet(from, to, protocol)
 	t := Trace{From: from.Place, To: to, names: r.names(), Result: packet.Result{Packet: p}}
 	if from.node == nil && q.At == "" {
@@ -115,7 +116,7 @@ func Run(c Cluster, q Question) (Trace, error) {
 	snapshot := r.snapshot(node, family)
 	t.Node, t.Mode = node.Name, q.Settings.Mode
 	t.Port, t.To.Is = find(snapshot, p, addressesOf(node), to.Is)
-	t.nowhere = q.Settings.ServiceCIDR.Contains(to.Addr)
+	t.nowhere = ofFamily(q.Settings.ServiceCIDRs, family).Contains(to.Addr)
 	if t.Port == nil {
 		t.near = r.near(to.Addr)
 	}
@@ -151,7 +152,7 @@ func (s *Settings) rules(family plan.Family, snapshot plan.Snapshot, place packe
 		}, snapshot.All()), nil
 	case ModeNFTables:
 		return packet.NewNFTables(nftables.Settings{
-			Family: family, MasqueradeAll: s.MasqueradeAll, MasqueradeBit: s.MasqueradeBit, ServiceCIDR: s.ServiceCIDR,
+			Family: family, MasqueradeAll: s.MasqueradeAll, MasqueradeBit: s.MasqueradeBit, ServiceCIDR: ofFamily(s.ServiceCIDRs, family),
 		}, snapshot, place)
 	case ModeIPVS:
 		return packet.NewIPVS(ipvs.Settings{
@@ -159,6 +160,16 @@ func (s *Settings) rules(family plan.Family, snapshot plan.Snapshot, place packe
 		}, snapshot, place), nil
 	}
 	return nil, fmt.Errorf("the proxy mode %q cannot be traced; %s, %s and %s can", s.Mode, ModeIPTables, ModeNFTables, ModeIPVS)
+}
+
+// ofFamily is the network of that family, invalid if there is none.
+func ofFamily(cidrs []netip.Prefix, family plan.Family) netip.Prefix {
+	for _, c := range cidrs {
+		if c.Addr().Is4() == (family == plan.IPv4) {
+			return c
+		}
+	}
+	return netip.Prefix{}
 }
 
 // snapshot is the plan of the node's proxy.
@@ -176,9 +187,7 @@ func (r *resolver) snapshot(node *corev1.Node, family plan.Family) plan.Snapshot
 		of[name] = append(of[name], s)
 	}
 	s := plan.Snapshot{Services: map[plan.Name]*plan.Service{}}
-	if c := r.question.Settings.ClusterCIDR; c.IsValid() && c.Addr().Is4() == (family == plan.IPv4) {
-		s.Local.CIDR = c
-	}
+	s.Local.CIDR = ofFamily(r.question.Settings.ClusterCIDRs, family)
 	if r.question.Settings.Mode == ModeNFTables { // there NodePorts answer on the primary address alone (P31)
 		s.NodePortIPs = []netip.Addr{at.IP}
 	}

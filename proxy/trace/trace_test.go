@@ -57,15 +57,22 @@ func aCluster() Cluster {
 		Endpoints: []discoveryv1.Endpoint{endpoint("10.244.0.2", "web-a", "node1", true), endpoint("10.244.1.2", "web-b", "node2", true),
 			endpoint("10.244.1.3", "web-c", "node2", false)},
 	}
+	six := aService("six", "fd00:10:96::50", corev1.ServicePort{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP})
+	slice6 := slice.DeepCopy()
+	slice6.Name, slice6.Labels[discoveryv1.LabelServiceName], slice6.AddressType = "six-1", "six", discoveryv1.AddressTypeIPv6
+	slice6.Endpoints = []discoveryv1.Endpoint{endpoint("fd00:10:244::9", "client", "node1", true), endpoint("fd00:10:244:1::7", "both", "node2", true)}
+	client, both := aPod("client", "node1", "10.244.0.9"), aPod("both", "node2", "10.244.1.7")
+	client.Status.PodIPs = []corev1.PodIP{{IP: "10.244.0.9"}, {IP: "fd00:10:244::9"}}
+	both.Status.PodIPs = []corev1.PodIP{{IP: "10.244.1.7"}, {IP: "fd00:10:244:1::7"}}
 	agent := aPod("agent", "node1", "172.30.0.11")
 	agent.Spec.HostNetwork = true
 	pending := aPod("pending", "", "")
 	pending.Status.Phase = corev1.PodPending
 	return Cluster{
-		Services: []*corev1.Service{web, none, headless, alias, two},
-		Slices:   []*discoveryv1.EndpointSlice{slice},
+		Services: []*corev1.Service{web, none, headless, alias, two, six},
+		Slices:   []*discoveryv1.EndpointSlice{slice, slice6},
 		Pods: []*corev1.Pod{aPod("web-a", "node1", "10.244.0.2"), aPod("web-b", "node2", "10.244.1.2"), aPod("web-c", "node2", "10.244.1.3"),
-			aPod("client", "node1", "10.244.0.9"), agent, pending},
+			client, both, agent, pending},
 		Nodes: []*corev1.Node{aNode("node1", "172.30.0.11"), aNode("node2", "172.30.0.12")},
 	}
 }
@@ -73,7 +80,8 @@ func aCluster() Cluster {
 func ask(from, to, mode string) Question {
 	return Question{From: from, To: to, Namespace: "default", Settings: Settings{
 		Mode: mode, MasqueradeBit: 14, PodInterface: "cbr0", Interface: "eth0",
-		ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/12"),
+		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/56")},
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:10:96::/112")},
 	}}
 }
 
@@ -93,6 +101,10 @@ func TestAnswers(t *testing.T) {
 		{"pod/client", "service/none", "100.0 %  refused: the sender gets an error at once"},
 		{"pod/client", "pod/web-b:8080", "100.0 %  on to 10.244.1.2:8080 (Pod default/web-b on node2), untouched"},
 		{"pod/client", "service/two:dns", "udp 10.244.0.9 -> 10.96.0.43:53"},
+		{"pod/both", "service/web", "from   10.244.1.7, Pod default/both on node2"}, // which serves one family
+		{"pod/both", "service/six", "from   fd00:10:244:1::7, Pod default/both on node2"},
+		{"pod/both", "service/six", "50.0 %  to [fd00:10:244::9]:8080 (Pod default/client on node1); it sees the client's own address"},
+		{"pod/client", "[fd00:10:244:1::7]:8080", "on to [fd00:10:244:1::7]:8080 (Pod default/both on node2), untouched"},
 		{"pod/client", "10.96.0.43:54", "10.96.0.43 is the ClusterIP of default/two, whose ports are 53/udp, 9153/tcp."},
 	} {
 		for _, mode := range []string{ModeIPTables, ModeNFTables, ModeIPVS} {
@@ -139,7 +151,8 @@ func TestMistakes(t *testing.T) {
 		{"pod/client", "pod/web-a", `to: which port of pod/web-a?`},
 		{"pod/client", "node/node9:80", `to: nodes "node9" not found`},
 		{"pod/client", "10.96.0.41", `to: which port of 10.96.0.41? (A ping has none, and no rule of a Service looks at it.)`},
-		{"pod/client", "[fd00::1]:80", `10.244.0.9 and fd00::1 are addresses of two families`},
+		{"172.30.0.200,fd00:10:30::200", "fd00:10:30::12", "to: which port of fd00:10:30::12? (A ping has none, and no rule of a Service looks at it.)"},
+		{"pod/web-a", "[fd00::1]:80", `10.244.0.2 and fd00::1 are addresses of two families`},
 		{"172.30.0.200", "service/web", `172.30.0.200 is a machine outside of the cluster, and 10.96.0.41 is no node's address: its network has no way there, ` +
 			`for the addresses of Services and Pods are known inside only, and a load balancer chooses a node; say whose rules the packet shall meet (--at NODE)`},
 	} {
