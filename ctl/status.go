@@ -52,7 +52,7 @@ func printStatus(out io.Writer, state lab.State, s lab.Status) error {
 	w := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
 	fmt.Fprintln(w, "PLACE\tADDRESS\tWHAT RUNS THERE")
 	for _, p := range s.Places {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, p.Address, p.Role)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, strings.Join(p.Addresses, ","), p.Role)
 	}
 	if err := w.Flush(); err != nil || len(s.LoadBalancers) == 0 {
 		return err

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -106,6 +107,9 @@ func (c *cluster) removeStaleNodes(ctx context.Context) error {
 	now := *metav1.NewDeleteOptions(0)
 	for _, n := range nodes.Items {
 		if c.hasNode(n.Name) {
+			if err := c.checkFamilies(&n); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := c.admin.CoreV1().Nodes().Delete(ctx, n.Name, now); err != nil && !apierrors.IsNotFound(err) {
@@ -120,6 +124,17 @@ func (c *cluster) removeStaleNodes(ctx context.Context) error {
 				return fmt.Errorf("delete Pod %s/%s of node %s: %w", p.Namespace, p.Name, n.Name, err)
 			}
 		}
+	}
+	return nil
+}
+
+// checkFamilies refuses data of a lab of other families: what addresses there are is
+// decided once in the life of a cluster.
+func (c *cluster) checkFamilies(n *corev1.Node) error {
+	if have := len(n.Spec.PodCIDRs); have > 0 && have != len(families(c.config, podNetwork, podNetwork6)) {
+		was := map[int]string{1: IPv4, 2: Dual}[have]
+		return fmt.Errorf("the data of lab %q is that of a cluster with --ip-family %s, not %s: start it with that, or delete the data first (ctl down --purge --name %s)",
+			c.config.State.Name, was, c.config.IPFamily, c.config.State.Name)
 	}
 	return nil
 }

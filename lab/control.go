@@ -49,9 +49,9 @@ const Outside = outside
 
 // PlaceStatus is one machine of the lab.
 type PlaceStatus struct {
-	Name    string `json:"name"`
-	Address string `json:"address"` // or two, with a comma between them
-	Role    string `json:"role"`
+	Name      string   `json:"name"`
+	Addresses []string `json:"addresses"`
+	Role      string   `json:"role"`
 	// ProxyMode is the mode of its service proxy, if it has one.
 	ProxyMode string `json:"proxyMode,omitempty"`
 }
@@ -134,7 +134,7 @@ func (l *Lab) status(c *cluster) Status {
 	pid, _ := c.config.State.Running()
 	s := Status{Name: c.config.State.Name, PID: pid, Started: l.started, API: c.url, ResidentBytes: residentBytes()}
 	add := func(name string, address netip.Addr, role, mode string) {
-		s.Places = append(s.Places, PlaceStatus{name, list(c.config.addresses(address)), role, mode})
+		s.Places = append(s.Places, PlaceStatus{name, texts(c.config.addresses(address)), role, mode})
 	}
 	add(controlPlane, controlPlaneAddress, "etcd, API server, controllers, scheduler", "")
 	add(balancer, balancerAddress, "load balancer, for "+list(families(c.config, balancerPool, balancerPool6)), "")

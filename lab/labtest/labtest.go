@@ -36,6 +36,9 @@ type Option func(*lab.Config)
 // Nodes sets the number of nodes; without it there is one.
 func Nodes(n int) Option { return func(c *lab.Config) { c.Nodes = n } }
 
+// DualStack gives everything addresses of IPv6 as well.
+func DualStack() Option { return func(c *lab.Config) { c.IPFamily = lab.Dual } }
+
 // FakeNodes adds nodes that are only simulated: see package fake.
 func FakeNodes(n int) Option { return func(c *lab.Config) { c.FakeNodes = n } }
 
