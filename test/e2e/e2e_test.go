@@ -39,6 +39,11 @@ func TestStories(t *testing.T) {
 			env.Setenv("XDG_STATE_HOME", state)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(state, "cache"))
 			env.Setenv("ORRERY_LAB", "")
+			samples, err := filepath.Abs("testdata/samples")
+			if err != nil {
+				return err
+			}
+			env.Setenv("SAMPLES", samples)
 			env.Defer(func() { cleanUp(t, state) })
 			return nil
 		},
@@ -73,7 +78,7 @@ func TestAsUser(t *testing.T) {
 	for _, c := range [][]string{
 		{"cp", os.Args[0], filepath.Join(dir, "e2e.test")},
 		{"cp", filepath.Join(bin, "ctl"), filepath.Join(dir, "ctl")},
-		{"cp", "-r", "testdata", filepath.Join(dir, "testdata")},
+		{"cp", "-rL", "testdata", filepath.Join(dir, "testdata")},
 		{"chown", "-R", strconv.Itoa(nobody), dir},
 	} {
 		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
