@@ -39,11 +39,13 @@ func TestStories(t *testing.T) {
 			env.Setenv("XDG_STATE_HOME", state)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(state, "cache"))
 			env.Setenv("ORRERY_LAB", "")
-			samples, err := filepath.Abs("testdata/samples")
-			if err != nil {
-				return err
+			for name, dir := range map[string]string{"SAMPLES": "testdata/samples", "DOCS": "testdata/docs"} {
+				path, err := filepath.Abs(dir)
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, path)
 			}
-			env.Setenv("SAMPLES", samples)
 			env.Defer(func() { cleanUp(t, state) })
 			return nil
 		},
