@@ -71,6 +71,10 @@ func (p *pod) patchStatus(ctx context.Context, object *corev1.Pod, over bool) (*
 	if err != nil {
 		return nil, wrap(err, "patch status")
 	}
+	if newest := p.latest(); newest.ResourceVersion == patched.ResourceVersion {
+		return newest, nil // the watch was faster; there need not be two copies
+	}
+	patched.ManagedFields = nil
 	return p.take(patched), nil
 }
 
