@@ -2,10 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"orrery.example.org/node/workload"
 )
 
 // Restarting waits upstream's times.
@@ -47,11 +50,15 @@ func (c *container) awaitConfig(ctx context.Context, changed <-chan struct{}) {
 // awaitImage goes through the two states of a pull that fails.
 func (c *container) awaitImage(stop context.Context, changed <-chan struct{}, failure error, backoff time.Duration) {
 	image := c.current().Image
-	if c.spec.ImagePullPolicy == corev1.PullNever {
+	switch {
+	case errors.Is(failure, workload.ErrInvalidName):
+		message := fmt.Sprintf("Failed to apply default image tag %q: %v", image, failure)
+		c.refuseImage("InspectFailed", "InvalidImageName", message)
+		c.pause(stop, changed, backoff)
+		return
+	case c.spec.ImagePullPolicy == corev1.PullNever:
 		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", image)
-		c.event(corev1.EventTypeWarning, "ErrImageNeverPull", message)
-		c.waiting("ErrImageNeverPull", message, "Failed", "Error: ErrImageNeverPull")
-		c.settle()
+		c.refuseImage("ErrImageNeverPull", "ErrImageNeverPull", message)
 		c.pause(stop, changed, backoff)
 		return
 	}
@@ -66,6 +73,13 @@ func (c *container) awaitImage(stop context.Context, changed <-chan struct{}, fa
 	c.event(corev1.EventTypeNormal, "BackOff", message)
 	c.waiting("ImagePullBackOff", fmt.Sprintf("%s: ErrImagePull: %v", message, failure), "Failed", "Error: ImagePullBackOff")
 	c.pause(stop, changed, backoff)
+}
+
+// refuseImage says why an image is not even pulled.
+func (c *container) refuseImage(event, reason, message string) {
+	c.event(corev1.EventTypeWarning, event, message)
+	c.waiting(reason, message, "Failed", "Error: "+reason)
+	c.settle()
 }
 
 func (c *container) crashLoop(stop context.Context, changed <-chan struct{}, backoff time.Duration) {

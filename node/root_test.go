@@ -87,7 +87,7 @@ func TestStoryRootDirectory(t *testing.T) {
 	c, dir := startWithTree(t)
 	before := contents(t, dir)
 	c.secret("app", map[string]string{"password": "s3cret"})
-	c.pod("node1", "box", "registry.example:5000/team/tree:1@sha256:0123", beside("sleep", "1002"),
+	c.pod("node1", "box", "registry.example:5000/team/tree:1@sha256:"+strings.Repeat("0123456789abcdef", 4), beside("sleep", "1002"),
 		withVolume("secret", "/var/run/secrets/app", corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "app"}}),
 		withVolume("data", "/data", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}),
 		func(s *corev1.PodSpec) {
@@ -216,6 +216,7 @@ func TestStoryImagesThatCannotRun(t *testing.T) {
 		{"unknown", "example.org/redis:7", corev1.PullIfNotPresent, "ErrImagePull", `image "example.org/redis:7" is not in this node's catalog; available: agnhost, alpine, `},
 		{"gone", "gone", corev1.PullAlways, "ErrImagePull", `the root directory of image "gone" in this node's catalog: stat ` + dir + "/nowhere: no such file"},
 		{"never", "redis", corev1.PullNever, "ErrImageNeverPull", `Container image "redis" is not present with pull policy of Never`},
+		{"invalid", "Redis:7", corev1.PullAlways, "InvalidImageName", `Failed to apply default image tag "Redis:7": couldn't parse image name "Redis:7": invalid reference format: repository name (library/Redis) must be lowercase`},
 		{"silent", "silent", corev1.PullNever, "CreateContainerError", "no command specified"},
 	} {
 		c.pod("node1", row.name, row.image, func(s *corev1.PodSpec) { s.Containers[0].ImagePullPolicy = row.policy })

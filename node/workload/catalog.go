@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	distribution "github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -133,8 +134,14 @@ func (c *Catalog) names() []string {
 	return slices.Compact(names)
 }
 
+// ErrInvalidName is that a reference is none.
+var ErrInvalidName = errors.New("couldn't parse image name")
+
 // Find looks an image reference up. Its error says which images there are.
 func (c *Catalog) Find(reference string) (Image, error) {
+	if _, err := distribution.ParseNormalizedNamed(reference); err != nil {
+		return Image{}, fmt.Errorf("%w %q: %w", ErrInvalidName, reference, err)
+	}
 	repository := Repository(reference)
 	for _, image := range c.images {
 		if repository != image.Name && !strings.HasSuffix(repository, "/"+image.Name) {

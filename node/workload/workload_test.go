@@ -11,14 +11,18 @@ import (
 
 func TestFind(t *testing.T) {
 	c := NewCatalog(DefaultImages())
+	digest := "@sha256:" + strings.Repeat("0123456789abcdef", 4)
 	for reference, want := range map[string]string{
 		"nginx":                             "nginx",
 		"nginx:1.27":                        "nginx",
 		"docker.io/library/nginx:1.27":      "nginx",
 		"localhost:5000/nginx":              "nginx",
 		"localhost:5000/team/nginx:x":       "nginx",
-		"nginx@sha256:0123":                 "nginx",
-		"nginx:1.27@sha256:0123":            "nginx",
+		"nginx" + digest:                    "nginx",
+		"nginx:1.27" + digest:               "nginx",
+		"nginx@sha256:0123":                 "", // too short
+		"Nginx":                             "",
+		"nginx:":                            "",
 		"curlimages/curl":                   "curl",
 		"registry.k8s.io/pause:3.10":        "pause",
 		"traefik/whoami":                    "whoami",
