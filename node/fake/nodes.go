@@ -29,9 +29,10 @@ type fake struct {
 	events record.EventRecorder
 
 	// Written by one worker at a time, under Nodes.mu.
-	pool  *network.Pool // nil: it has no podCIDR yet
-	uid   types.UID     // of the Node
-	known bool          // it was reported as Ready
+	pool   *network.Pool // of the first of ranges; nil: it has none yet
+	ranges []string      // its podCIDRs
+	uid    types.UID     // of the Node
+	known  bool          // it was reported as Ready
 }
 
 func (n *Nodes) nodeHandler() cache.ResourceEventHandler {
@@ -78,8 +79,7 @@ func (n *Nodes) register(ctx context.Context, f *fake) error {
 	node := n.cfg.node(f.name, metav1.Now())
 	n.mu.Lock()
 	if f.pool != nil { // somebody deleted it; it keeps its addresses
-		node.Spec.PodCIDR = f.pool.Prefix().String()
-		node.Spec.PodCIDRs = []string{node.Spec.PodCIDR}
+		node.Spec.PodCIDR, node.Spec.PodCIDRs = f.ranges[0], f.ranges
 	}
 	n.mu.Unlock()
 	_, err := n.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
@@ -116,7 +116,10 @@ func (n *Nodes) join(f *fake, self *corev1.Node) error {
 	for _, obj := range here {
 		n.tenant(obj.(*corev1.Pod)).keep(obj.(*corev1.Pod), pool)
 	}
-	f.pool = pool
+	f.pool, f.ranges = pool, []string{self.Spec.PodCIDR}
+	if len(self.Spec.PodCIDRs) > 0 {
+		f.ranges = self.Spec.PodCIDRs
+	}
 	return nil
 }
 
