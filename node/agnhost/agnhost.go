@@ -3,8 +3,8 @@
 //
 // Upstream counterpart: test/images/agnhost. In flow a container's arguments, the first of
 // which says what to be: netexec (an HTTP and UDP server that tells what it sees, and asks
-// others), serve-hostname, connect, nettest, pause. Left out: the other programs of the image, and
-// of these SCTP, TLS and uploads.
+// others), serve-hostname, connect, nettest, pause, and those that show what is in a container's
+// /etc. Left out: the other programs of the image, and of these SCTP, TLS and uploads.
 package agnhost
 
 import (
@@ -12,8 +12,10 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -23,6 +25,7 @@ import (
 // programs are what the image can be.
 var programs = map[string]func(context.Context, *program) error{
 	"netexec": netexec, "serve-hostname": serveHostname, "connect": connect, "nettest": nettest, "pause": pause,
+	"dns-suffix": dnsSuffix, "dns-server-list": dnsServerList, "etc-hosts": etcHosts, "entrypoint-tester": entrypointTester,
 }
 
 // program is one of them at work.
@@ -44,7 +47,7 @@ func Run(ctx context.Context, c *workload.Container) error {
 	}
 	run := programs[args[0]]
 	if run == nil {
-		return fmt.Errorf("agnhost: there is no %q here, but netexec, serve-hostname, connect, nettest and pause", args[0])
+		return fmt.Errorf("agnhost: there is no %q here, but %s", args[0], strings.Join(slices.Sorted(maps.Keys(programs)), ", "))
 	}
 	p := &program{
 		Container: c, flags: flag.NewFlagSet("agnhost "+args[0], flag.ContinueOnError),

@@ -114,7 +114,7 @@ func TestCommand(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	for args, want := range map[string]string{
-		"guestbook":             `agnhost: there is no "guestbook" here, but netexec, serve-hostname, connect, nettest and pause`,
+		"guestbook":             `agnhost: there is no "guestbook" here, but connect, dns-server-list, dns-suffix, entrypoint-tester, etc-hosts, netexec, nettest, pause, serve-hostname`,
 		"nettest --service=":    "Must provide -service flag.",
 		"nettest":               "Unable to create config; error: unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined",
 		"netexec --sctp-port=1": "exit code 1", // the flag set says why
@@ -129,6 +129,27 @@ func TestArguments(t *testing.T) {
 		}
 		if args == "connect nowhere" && !strings.HasPrefix(stderr.String(), "UNKNOWN: ") {
 			t.Errorf("%s wrote %q", args, stderr)
+		}
+	}
+}
+
+func TestShow(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"resolv.conf": "search a.example b.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n", "hosts": "192.0.2.3\tme\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for args, want := range map[string]string{
+		"dns-suffix": "a.example,b.example\n", "dns-server-list": "192.0.2.1,192.0.2.2\n", "etc-hosts": "192.0.2.3\tme\n\n",
+		"entrypoint-tester a --b": "[/agnhost entrypoint-tester a --b]\n",
+	} {
+		c, _ := newProgram(strings.Fields(args)...)
+		var out strings.Builder
+		c.Stdout = &out
+		c.Open = func(path string) (*os.File, error) { return os.Open(filepath.Join(dir, filepath.Base(path))) }
+		if err := Run(t.Context(), c); err != nil || out.String() != want {
+			t.Errorf("%s: %q, %v", args, out.String(), err)
 		}
 	}
 }
