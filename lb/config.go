@@ -89,9 +89,6 @@ func (c *Config) pool() ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("pool: %w", err)
 		}
-		if !p.Addr().Is4() {
-			return nil, fmt.Errorf("pool: %s is not IPv4, which is all that this balancer knows", text)
-		}
 		for _, other := range pool {
 			if other.Overlaps(p) {
 				return nil, fmt.Errorf("pool: %s and %s overlap", other, text)

@@ -14,15 +14,16 @@ import (
 	"orrery.example.org/lb/plan"
 )
 
-// kernel is the table and the routes of one network namespace.
+// kernel is the tables and the routes of one network namespace.
 type kernel struct {
-	host    *host.Host
-	log     *slog.Logger
-	pool    []netip.Prefix
-	timeout time.Duration // of remembered connections
+	host     *host.Host
+	log      *slog.Logger
+	pool     []netip.Prefix
+	families []family      // of the pool
+	timeout  time.Duration // of remembered connections
 
 	marks   map[string]uint32 // numbers of nodes; a number is never used for another one
-	applied *rules            // nil: nobody knows what the kernel holds
+	applied map[string]*rules // by family; nil: nobody knows what the kernel holds
 	// generation is what the number of the kernel's rules must be if nobody else has
 	// touched them.
 	generation uint32
@@ -30,7 +31,7 @@ type kernel struct {
 
 func newKernel(c Config, log *slog.Logger) *kernel {
 	pool, _ := c.pool() // validated
-	return &kernel{host: c.Host, log: log, pool: pool, timeout: c.ConnectionTimeout, marks: map[string]uint32{}}
+	return &kernel{host: c.Host, log: log, pool: pool, families: familiesOf(pool), timeout: c.ConnectionTimeout, marks: map[string]uint32{}}
 }
 
 // apply makes the kernel follow a plan.
@@ -40,28 +41,34 @@ func (k *kernel) apply(ctx context.Context, p *plan.Plan) error {
 			k.marks[n.Name] = uint32(len(k.marks) + 1)
 		}
 	}
-	if err := setRoutes(k.host, p.Nodes, k.marks); err != nil {
-		return err
-	}
-	want, old := rulesOf(p, maps.Clone(k.marks)), k.applied
-	var texts []string
-	if old == nil {
+	if k.applied == nil {
 		var err error
 		if k.generation, err = generation(k.host); err != nil {
 			return err
 		}
-		texts = append(texts, baseText(k.pool, fmt.Sprintf("%ds", int(k.timeout.Seconds()))))
-		old = &rules{}
+	}
+	var texts []string
+	next := map[string]*rules{}
+	for _, family := range k.families {
+		if err := setRoutes(k.host, family, p.Nodes, k.marks); err != nil {
+			return err
+		}
+		want, old := rulesOf(p, family, maps.Clone(k.marks)), k.applied[family.ip]
+		if old == nil {
+			texts = append(texts, baseText(k.pool, family, fmt.Sprintf("%ds", int(k.timeout.Seconds()))))
+			old = &rules{}
+		}
+		texts = append(texts, want.transactions(old)...)
+		next[family.ip] = want
 	}
 	k.applied = nil
-	texts = pack(append(texts, want.transactions(old)...))
-	for _, text := range texts {
+	for _, text := range pack(texts) {
 		if err := k.nft(ctx, text); err != nil {
 			return err
 		}
 		k.generation++
 	}
-	k.applied = want
+	k.applied = next
 	return nil
 }
 
@@ -87,5 +94,9 @@ func Cleanup(ctx context.Context, h *host.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	k := &kernel{host: h}
-	return errors.Join(k.nft(ctx, "add table ip load-balancer\ndelete table ip load-balancer\n"), removeRoutes(h))
+	var errs []error
+	for _, family := range bothFamilies {
+		errs = append(errs, k.nft(ctx, family.text("add table $IP load-balancer\ndelete table $IP load-balancer\n")), removeRoutes(h, family))
+	}
+	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -44,7 +45,7 @@ func (n *network) run(b *Balancer) (stop func()) {
 func (n *network) answers() (map[string]int, error) {
 	count := map[string]int{}
 	for range 40 {
-		s, answer, err := n.dial("172.30.100.1:80")
+		s, answer, err := n.dial(n.vip(80))
 		if err != nil {
 			return count, err
 		}
@@ -62,7 +63,7 @@ func (n *network) wantAnswers(what string, want ...string) {
 			return err
 		}
 		for _, w := range want {
-			if count[w+" "+clientAddress+"\n"] == 0 {
+			if count[w+" "+n.at(clientAddress)+"\n"] == 0 {
 				return fmt.Errorf("%s does not answer: %v", w, count)
 			}
 		}
@@ -84,18 +85,25 @@ func (n *network) wantError(what, address string, want error) {
 }
 
 // TestPackets: connections are spread over healthy nodes, with the client's address.
-func TestPackets(t *testing.T) {
-	n := newNetwork(t)
+func TestPackets(t *testing.T) { inBothFamilies(t, testPackets) }
+
+// inBothFamilies runs a test in a network of IPv4, and in one of IPv6.
+func inBothFamilies(t *testing.T, test func(*testing.T, *network)) {
+	t.Run("IPv4", func(t *testing.T) { test(t, newNetwork(t, false)) })
+	t.Run("IPv6", func(t *testing.T) { test(t, newNetwork(t, true)) })
+}
+
+func testPackets(t *testing.T, n *network) {
 	n.service(nil)
 	b, stop := n.balance()
 	n.wantAnswers("both nodes", "a", "b")
-	n.wantError("a port that the Service does not have", "172.30.100.1:81", unix.ECONNREFUSED)
-	n.wantError("an address that no Service has", "172.30.100.9:80", unix.EHOSTUNREACH)
+	n.wantError("a port that the Service does not have", n.vip(81), unix.ECONNREFUSED)
+	n.wantError("an address that no Service has", net.JoinHostPort(n.at("172.30.100.9"), "80"), unix.EHOSTUNREACH)
 
 	// An established connection stays on a node that gets no new ones.
 	var held *session
 	n.eventually("a connection to a", func() error {
-		s, answer, err := n.dial("172.30.100.1:80")
+		s, answer, err := n.dial(n.vip(80))
 		if held = s; err == nil && !strings.HasPrefix(answer, "a ") {
 			err = errors.New(answer)
 		}
@@ -113,12 +121,12 @@ func TestPackets(t *testing.T) {
 		return nil
 	})
 	for _, size := range []int{1, 4000} { // the larger one comes in fragments
-		if answer, err := n.datagram(size); answer != fmt.Sprintf("b %s %d", clientAddress, size) {
+		if answer, err := n.datagram(size); answer != fmt.Sprintf("b %s %d", n.at(clientAddress), size) {
 			t.Errorf("a datagram of %d bytes: %q, %v", size, answer, err)
 		}
 	}
 	n.nodes["b"].well.Store(false)
-	n.wantError("no healthy node", "172.30.100.1:80", unix.ECONNREFUSED)
+	n.wantError("no healthy node", n.vip(80), unix.ECONNREFUSED)
 	n.nodes["a"].well.Store(true)
 	n.wantAnswers("a again", "a")
 	n.nodes["b"].well.Store(true)
@@ -140,7 +148,7 @@ func TestPackets(t *testing.T) {
 // clean checks that nothing of a balancer is left.
 func (n *network) clean(when string) {
 	n.t.Helper()
-	for _, command := range []string{"nft list tables ip", "ip rule show priority 1001", "ip route show table 1001"} {
+	for _, command := range []string{"nft list tables", "ip rule show priority 1001", "ip route show table 1001", "ip -6 rule show priority 1001", "ip -6 route show table 1001"} {
 		words := strings.Fields(command)
 		out, err := n.balancer.Command(n.t.Context(), words[0], words[1:]...).Output()
 		if text := string(out); strings.Contains(text, "load-balancer") || strings.Contains(text, "1001") || strings.Contains(text, "via") {
@@ -150,15 +158,18 @@ func (n *network) clean(when string) {
 }
 
 // TestRepair: rules that somebody flushed or edited are made anew.
-func TestRepair(t *testing.T) {
-	n := newNetwork(t)
+func TestRepair(t *testing.T) { inBothFamilies(t, testRepair) }
+
+func testRepair(t *testing.T, n *network) {
+	family := familiesOf([]netip.Prefix{netip.MustParsePrefix(n.net("172.30.100.0/24"))})[0]
 	n.service(nil)
 	n.balance()
 	n.wantAnswers("both nodes", "a", "b")
 	for _, harm := range []string{
-		"nft flush ruleset", "nft flush chain ip load-balancer choose",
-		"nft flush map ip load-balancer services", "ip rule del priority 1001", "ip route flush table 1002",
+		"nft flush ruleset", "nft flush chain $IP load-balancer choose",
+		"nft flush map $IP load-balancer services", "ip $OPTION rule del priority 1001", "ip $OPTION route flush table 1002",
 	} {
+		harm = strings.NewReplacer("$IP", family.ip, "$OPTION", map[bool]string{false: "-4", true: "-6"}[n.six]).Replace(harm)
 		words := strings.Fields(harm)
 		if _, err := n.balancer.Command(t.Context(), words[0], words[1:]...).Output(); err != nil {
 			t.Fatal(err)
@@ -170,10 +181,10 @@ func TestRepair(t *testing.T) {
 // TestCrash: a balancer that was killed leaves rules that go on serving; the next one
 // takes them away, and established connections find their node again without them.
 func TestCrash(t *testing.T) {
-	n := newNetwork(t)
+	n := newNetwork(t, false)
 	n.service(nil)
 	cfg := n.config()
-	must(t, becomeRouter(n.balancer))
+	must(t, becomeRouter(n.balancer, bothFamilies))
 	services, err := n.api.CoreV1().Services("").List(t.Context(), metav1.ListOptions{})
 	must(t, err)
 	nodes, err := n.api.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
@@ -192,7 +203,7 @@ func TestCrash(t *testing.T) {
 
 	held := map[string]*session{}
 	for range 20 {
-		s, answer, err := n.dial("172.30.100.1:80")
+		s, answer, err := n.dial(n.vip(80))
 		must(t, err)
 		held[answer[:1]] = s
 	}
@@ -217,7 +228,7 @@ func TestCrash(t *testing.T) {
 // TestManyServices: as many as the pool has room for, and nodes that differ, fit into
 // what the kernel takes at a time without root.
 func TestManyServices(t *testing.T) {
-	n := newNetwork(t)
+	n := newNetwork(t, false)
 	p := &plan.Plan{Frontends: map[plan.Frontend]plan.Group{}}
 	a := netip.MustParseAddr("172.30.100.0")
 	for i := range 254 {

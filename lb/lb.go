@@ -13,7 +13,7 @@
 // What flows out: a table of nftables and a routing table per node; all packets stay in
 // the kernel. What goes where is decided in lb/plan, which is pure.
 //
-// Left out: IPv6, weights, sending ICMP errors after the connections that they are about,
+// Left out: weights, sending ICMP errors after the connections that they are about,
 // and sharing the work with other balancers, for which Maglev's table would be ready.
 package lb
 
@@ -101,7 +101,7 @@ func (b *Balancer) Services() []plan.Service {
 // to a machine that is not there any more. What a process left that was killed goes on
 // serving until the first plan of this one takes its place.
 func (b *Balancer) Run(ctx context.Context) error {
-	if err := becomeRouter(b.cfg.Host); err != nil {
+	if err := becomeRouter(b.cfg.Host, b.kernel.families); err != nil {
 		return fmt.Errorf("load balancer: %w", err)
 	}
 	factory := informers.NewSharedInformerFactoryWithOptions(b.client, 0, informers.WithTransform(slim))

@@ -3,6 +3,7 @@ package lb
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -16,16 +17,17 @@ import (
 const tableBase = 1000
 
 // setRoutes makes routing tables lead to the nodes, and those of nodes that are gone
-// lead nowhere.
-func setRoutes(h *host.Host, nodes []plan.Node, marks map[string]uint32) error {
+// lead nowhere, for packets of one family.
+func setRoutes(h *host.Host, family family, nodes []plan.Node, marks map[string]uint32) error {
 	links, err := h.Links()
 	if err != nil {
 		return err
 	}
-	rules, err := links.RuleList(netlink.FAMILY_V4)
+	rules, err := links.RuleList(family.number)
 	if err != nil {
 		return fmt.Errorf("list the routing rules: %w", err)
 	}
+	nodes = slices.DeleteFunc(slices.Clone(nodes), func(n plan.Node) bool { return !family.has(n.Addr) })
 	present, wanted := map[uint32]bool{}, map[uint32]bool{}
 	for _, n := range nodes {
 		wanted[marks[n.Name]] = true
@@ -37,24 +39,24 @@ func setRoutes(h *host.Host, nodes []plan.Node, marks map[string]uint32) error {
 		case wanted[r.Mark] && !present[r.Mark]:
 			present[r.Mark] = true
 		default:
-			errs = append(errs, removeTable(links, r))
+			errs = append(errs, removeTable(links, family, r))
 		}
 	}
 	for _, n := range nodes {
-		errs = append(errs, addTable(links, n, marks[n.Name], present[marks[n.Name]]))
+		errs = append(errs, addTable(links, family, n, marks[n.Name], present[marks[n.Name]]))
 	}
 	return errors.Join(errs...)
 }
 
 // removeRoutes removes all of ours, those that an earlier process left included.
-func removeRoutes(h *host.Host) error { return setRoutes(h, nil, nil) }
+func removeRoutes(h *host.Host, family family) error { return setRoutes(h, family, nil, nil) }
 
 // ours recognizes a rule that setRoutes made.
 func ours(r *netlink.Rule) bool {
 	return r.Mark != 0 && r.Priority == r.Table && uint32(r.Table) == tableBase+r.Mark
 }
 
-func addTable(links *netlink.Handle, n plan.Node, mark uint32, hasRule bool) error {
+func addTable(links *netlink.Handle, family family, n plan.Node, mark uint32, hasRule bool) error {
 	table := tableBase + int(mark)
 	route := &netlink.Route{Table: table, Gw: n.Addr.AsSlice()}
 	if err := links.RouteReplace(route); err != nil {
@@ -64,18 +66,18 @@ func addTable(links *netlink.Handle, n plan.Node, mark uint32, hasRule bool) err
 		return nil
 	}
 	rule := netlink.NewRule()
-	rule.Family, rule.Mark, rule.Table, rule.Priority = netlink.FAMILY_V4, mark, table, table
+	rule.Family, rule.Mark, rule.Table, rule.Priority = family.number, mark, table, table
 	if err := links.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add the routing rule of %s: %w", n.Name, err)
 	}
 	return nil
 }
 
-func removeTable(links *netlink.Handle, rule *netlink.Rule) error {
+func removeTable(links *netlink.Handle, family family, rule *netlink.Rule) error {
 	if err := links.RuleDel(rule); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove routing rule %d: %w", rule.Priority, err)
 	}
-	routes, err := links.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: rule.Table}, netlink.RT_FILTER_TABLE)
+	routes, err := links.RouteListFiltered(family.number, &netlink.Route{Table: rule.Table}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return fmt.Errorf("list routing table %d: %w", rule.Table, err)
 	}
@@ -90,7 +92,12 @@ func removeTable(links *netlink.Handle, rule *netlink.Rule) error {
 // becomeRouter lets the kernel pass packets on, and keeps it from telling clients on its
 // own network that they could reach the node without it. In a container that cannot be
 // switched off for an interface; the chain unadvised then holds such advice back.
-func becomeRouter(h *host.Host) error {
+func becomeRouter(h *host.Host, families []family) error {
 	_ = h.SetSysctl("net/ipv4/conf/*/send_redirects", "0")
-	return h.SetSysctl("net/ipv4/ip_forward", "1")
+	for _, family := range families {
+		if err := h.SetSysctl(family.router, "1"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -19,46 +19,46 @@ import (
 // is this table's own memory. The mention of ct in the chain forward is what makes the
 // kernel put fragments together, which have no ports each.
 const base = `
-add table ip load-balancer
-delete table ip load-balancer
-table ip load-balancer {
-	set pool { type ipv4_addr; flags interval; elements = { $POOL }; comment "addresses that come here"; }
-	set addresses { type ipv4_addr; comment "addresses that Services have"; }
+add table $IP load-balancer
+delete table $IP load-balancer
+table $IP load-balancer {
+	set pool { type $ADDR; flags interval; elements = { $POOL }; comment "addresses that come here"; }
+	set addresses { type $ADDR; comment "addresses that Services have"; }
 	set nodes { type mark; comment "numbers of nodes"; }
-	map services { type ipv4_addr . inet_proto . inet_service : verdict; comment "who may take new connections"; }
+	map services { type $ADDR . inet_proto . inet_service : verdict; comment "who may take new connections"; }
 	map flows {
-		typeof ip saddr . tcp sport . ip daddr . tcp dport : meta mark
+		typeof $FLOW_TYPE : meta mark
 		size 262144; flags dynamic,timeout; timeout $TIMEOUT
 		comment "who has which connection"
 	}
 	chain untracked {
 		type filter hook prerouting priority raw;
-		ip daddr @pool notrack
+		$IP daddr @pool notrack
 	}
 	chain choose {
 		type filter hook prerouting priority mangle;
-		ip daddr != @pool accept
+		$IP daddr != @pool accept
 		tcp flags & (fin|syn|rst|ack) != syn jump remembered
-		ip daddr . meta l4proto . th dport vmap @services
+		$IP daddr . meta l4proto . th dport vmap @services
 	}
 	chain remembered {
-		meta mark set ip saddr . tcp sport . ip daddr . tcp dport map @flows
-		meta mark @nodes update @flows { ip saddr . tcp sport . ip daddr . tcp dport : meta mark } accept
+		meta mark set $FLOW map @flows
+		meta mark @nodes update @flows { $FLOW : meta mark } accept
 		meta mark set 0
 	}
 	chain forward {
 		type filter hook forward priority filter;
-		ip daddr @pool meta mark 0 goto refuse
+		$IP daddr @pool meta mark 0 goto refuse
 		ct state untracked accept
 	}
 	chain unadvised {
 		type filter hook output priority filter;
-		icmp type redirect drop comment "clients are not to send past this machine"
+		$REDIRECT drop comment "clients are not to send past this machine"
 	}
 	chain refuse {
-		ip daddr != @addresses reject with icmp host-unreachable comment "no Service has this address"
+		$IP daddr != @addresses reject with $NO_HOST comment "no Service has this address"
 		meta l4proto tcp reject with tcp reset comment "no such port, or no healthy node"
-		reject with icmp port-unreachable
+		reject with $NO_PORT
 	}
 }
 `
@@ -66,18 +66,18 @@ table ip load-balancer {
 // group is what a group of nodes needs. nft 1.0.6 cannot print a map whose key is
 // declared as a jhash; numgen has the same type.
 const group = `
-add map ip load-balancer slots-$ID { typeof numgen random mod $COUNT : meta mark; }
-add element ip load-balancer slots-$ID { $SLOTS }
-add chain ip load-balancer spread-$ID
-add rule ip load-balancer spread-$ID meta mark set jhash $KEY mod $COUNT seed 0x6f72726d map @slots-$ID comment "$NODES"
-add rule ip load-balancer spread-$ID update @flows { ip saddr . tcp sport . ip daddr . tcp dport : meta mark }
+add map $IP load-balancer slots-$ID { typeof numgen random mod $COUNT : meta mark; }
+add element $IP load-balancer slots-$ID { $SLOTS }
+add chain $IP load-balancer spread-$ID
+add rule $IP load-balancer spread-$ID meta mark set jhash $KEY mod $COUNT seed 0x6f72726d map @slots-$ID comment "$NODES"
+add rule $IP load-balancer spread-$ID update @flows { $FLOW : meta mark }
 `
 
 // The keys that connections are spread by. The seed in the rule above keeps their hash
 // the same over restarts.
 const (
-	byConnection = "ip saddr . ip daddr . th sport . th dport"
-	byClient     = "ip saddr"
+	byConnection = "$IP saddr . $IP daddr . th sport . th dport"
+	byClient     = "$IP saddr"
 )
 
 // perTransaction is how many elements go into one transaction: without root, the kernel
@@ -88,37 +88,46 @@ const perTransaction = 500
 // netlink's form they become about five times as many.
 const perRun = 25_000
 
-// rules is all that the kernel's table holds.
+// rules is all that the kernel's table of a family holds.
 type rules struct {
+	family    family
 	marks     map[string]uint32 // of nodes
 	addresses map[netip.Addr]bool
 	groups    map[string]plan.Group
 	frontends map[plan.Frontend]string // -> group
 }
 
-// rulesOf are the rules for a plan. marks has the numbers of all nodes of the plan.
-func rulesOf(p *plan.Plan, marks map[string]uint32) *rules {
-	r := &rules{map[string]uint32{}, map[netip.Addr]bool{}, map[string]plan.Group{}, map[plan.Frontend]string{}}
+// rulesOf are the rules of a family for a plan. marks has the numbers of all nodes of the plan.
+func rulesOf(p *plan.Plan, family family, marks map[string]uint32) *rules {
+	r := &rules{family, map[string]uint32{}, map[netip.Addr]bool{}, map[string]plan.Group{}, map[plan.Frontend]string{}}
 	for _, n := range p.Nodes {
-		r.marks[n.Name] = marks[n.Name]
+		if family.has(n.Addr) {
+			r.marks[n.Name] = marks[n.Name]
+		}
 	}
 	for _, a := range p.Addresses() {
-		r.addresses[a] = true
+		if family.has(a) {
+			r.addresses[a] = true
+		}
 	}
 	for f, g := range p.Frontends {
-		id := g.ID()
-		r.groups[id], r.frontends[f] = g, id
+		if family.has(f.Addr) {
+			id := g.ID()
+			r.groups[id], r.frontends[f] = g, id
+		}
 	}
 	return r
 }
 
-// baseText is base for a pool.
-func baseText(pool []netip.Prefix, timeout string) string {
-	texts := make([]string, len(pool))
-	for i, p := range pool {
-		texts[i] = p.Masked().String()
+// baseText is base for a family's part of a pool.
+func baseText(pool []netip.Prefix, family family, timeout string) string {
+	var texts []string
+	for _, p := range pool {
+		if family.has(p.Addr()) {
+			texts = append(texts, p.Masked().String())
+		}
 	}
-	return strings.NewReplacer("$POOL", strings.Join(texts, ", "), "$TIMEOUT", timeout).Replace(base)
+	return family.text(strings.NewReplacer("$POOL", strings.Join(texts, ", "), "$TIMEOUT", timeout).Replace(base))
 }
 
 // transactions lead from the rules old to the rules r: first what is only needed, then
@@ -139,10 +148,13 @@ func (r *rules) transactions(old *rules) []string {
 	var rest []string
 	for _, id := range slices.Sorted(maps.Keys(old.groups)) {
 		if _, stays := r.groups[id]; !stays {
-			rest = append(rest, fmt.Sprintf("delete chain ip load-balancer spread-%s\ndelete map ip load-balancer slots-%[1]s\n", id))
+			rest = append(rest, fmt.Sprintf("delete chain $IP load-balancer spread-%s\ndelete map $IP load-balancer slots-%[1]s\n", id))
 		}
 	}
 	texts = append(texts, bundle(append(rest, nodes.remove...))...)
+	for i, text := range texts {
+		texts[i] = r.family.text(text)
+	}
 	return slices.DeleteFunc(texts, func(s string) bool { return s == "" })
 }
 
@@ -175,7 +187,7 @@ func changes(set string, old, want map[string]string) (d difference) {
 		if value != "" {
 			key += " : " + value
 		}
-		return fmt.Sprintf("%s element ip load-balancer %s { %s }\n", verb, set, key)
+		return fmt.Sprintf("%s element $IP load-balancer %s { %s }\n", verb, set, key)
 	}
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		was, there := old[key]

@@ -15,7 +15,7 @@ func world(frontends map[string]plan.Group, nodes ...string) *rules {
 	p := &plan.Plan{Frontends: map[plan.Frontend]plan.Group{}}
 	marks := map[string]uint32{}
 	for i, n := range nodes {
-		p.Nodes = append(p.Nodes, plan.Node{Name: n})
+		p.Nodes = append(p.Nodes, plan.Node{Name: n, Addr: netip.MustParseAddr("10.1.0.1")})
 		marks[n] = uint32(i + 1)
 	}
 	for address, g := range frontends {
@@ -23,7 +23,7 @@ func world(frontends map[string]plan.Group, nodes ...string) *rules {
 		p.Services = append(p.Services, plan.Service{Addr: a.Addr()})
 		p.Frontends[plan.Frontend{Addr: a.Addr(), Protocol: corev1.ProtocolTCP, Port: a.Port()}] = g
 	}
-	return rulesOf(p, marks)
+	return rulesOf(p, ipv4, marks)
 }
 
 // TestTransactions looks at the order of what is done, one line for each command.
@@ -119,7 +119,6 @@ func TestConfig(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"IPv6":      {func(c *Config) { c.Pool = []string{"fd00::/64"} }, "is not IPv4"},
 		"no pool":   {func(c *Config) { c.Pool = nil }, "pool is empty"},
 		"overlap":   {func(c *Config) { c.Pool = []string{"10.0.0.0/8", "10.1.0.0/16"} }, "overlap"},
 		"a range":   {func(c *Config) { c.Pool = []string{"10.0.0.1-10.0.0.9"} }, "pool"},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ const clientAddress = "172.30.0.200"
 // network is a wire with a client, a balancer and two nodes on it.
 type network struct {
 	t                *testing.T
+	six              bool // all addresses are those of IPv6 that flowtest.Six makes
 	client, balancer *host.Host
 	nodes            map[string]*backend
 	api              *fake.Clientset
@@ -44,8 +46,9 @@ type backend struct {
 }
 
 // newNetwork makes the namespaces; a test that may not is skipped.
-func newNetwork(t *testing.T) *network {
+func newNetwork(t *testing.T, six bool) *network {
 	t.Helper()
+	n := &network{t: t, six: six, nodes: map[string]*backend{}, api: fake.NewClientset()}
 	wire, err := host.Create("wire", nil)
 	if errors.Is(err, unix.EPERM) && os.Getenv("CI") == "" {
 		t.Skipf("namespaces need privileges: %v", err)
@@ -68,10 +71,9 @@ func newNetwork(t *testing.T) *network {
 		must(t, links.LinkAdd(port))
 		must(t, links.LinkSetUp(port))
 		configure(t, h, "lo", "")
-		configure(t, h, "eth0", address+"/24")
+		configure(t, h, "eth0", n.net(address+"/24"))
 		return h
 	}
-	n := &network{t: t, nodes: map[string]*backend{}, api: fake.NewClientset()}
 	n.client, n.balancer = plug("client", clientAddress), plug("balancer", "172.30.0.3")
 	n.route(n.client, "172.30.100.0/24", "172.30.0.3")
 	n.route(n.balancer, "0.0.0.0/0", clientAddress)
@@ -79,15 +81,39 @@ func newNetwork(t *testing.T) *network {
 		b := &backend{host: plug(name, address)}
 		b.well.Store(true)
 		n.nodes[name] = b
-		configure(t, b.host, "lo", "172.30.100.1/32")
-		b.serve(t, name)
+		configure(t, b.host, "lo", n.net("172.30.100.1/32"))
+		b.serve(t, name, n.at("172.30.100.1"))
 		_, err := n.api.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}},
+			Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.at(address)}}},
 		}, metav1.CreateOptions{})
 		must(t, err)
 	}
 	return n
+}
+
+// at is an address in the network's family.
+func (n *network) at(address string) string {
+	if !n.six {
+		return address
+	}
+	return flowtest.Six(netip.MustParseAddr(address)).String()
+}
+
+// net is a prefix in the network's family.
+func (n *network) net(prefix string) string {
+	switch {
+	case !n.six:
+		return prefix
+	case prefix == "0.0.0.0/0":
+		return "::/0"
+	}
+	return flowtest.SixPrefix(netip.MustParsePrefix(prefix)).String()
+}
+
+// vip is the Service's address with a port.
+func (n *network) vip(port int) string {
+	return net.JoinHostPort(n.at("172.30.100.1"), strconv.Itoa(port))
 }
 
 func configure(t *testing.T, h *host.Host, link, address string) {
@@ -100,6 +126,9 @@ func configure(t *testing.T, h *host.Host, link, address string) {
 	if address != "" {
 		a, err := netlink.ParseAddr(address)
 		must(t, err)
+		if a.IP.To4() == nil {
+			a.Flags = unix.IFA_F_NODAD // good at once
+		}
 		must(t, links.AddrAdd(l, a))
 	}
 }
@@ -108,16 +137,16 @@ func (n *network) route(h *host.Host, to, via string) {
 	n.t.Helper()
 	links, err := h.Links()
 	must(n.t, err)
-	_, dst, err := net.ParseCIDR(to)
+	_, dst, err := net.ParseCIDR(n.net(to))
 	must(n.t, err)
-	must(n.t, links.RouteAdd(&netlink.Route{Dst: dst, Gw: netip.MustParseAddr(via).AsSlice()}))
+	must(n.t, links.RouteAdd(&netlink.Route{Dst: dst, Gw: netip.MustParseAddr(n.at(via)).AsSlice()}))
 }
 
 // serve answers every line and every datagram with the node's name, the client's address
 // and the length of what came; and health checks.
-func (b *backend) serve(t *testing.T, name string) {
+func (b *backend) serve(t *testing.T, name, vip string) {
 	t.Helper()
-	tcp, err := b.host.Listen(t.Context(), "tcp", "172.30.100.1:80")
+	tcp, err := b.host.Listen(t.Context(), "tcp", net.JoinHostPort(vip, "80"))
 	must(t, err)
 	t.Cleanup(func() { _ = tcp.Close() })
 	go func() {
@@ -134,7 +163,7 @@ func (b *backend) serve(t *testing.T, name string) {
 			}()
 		}
 	}()
-	udp, err := b.host.ListenPacket(t.Context(), "udp", "172.30.100.1:53", false)
+	udp, err := b.host.ListenPacket(t.Context(), "udp", net.JoinHostPort(vip, "53"), false)
 	must(t, err)
 	t.Cleanup(func() { _ = udp.Close() })
 	go func() {
@@ -170,6 +199,7 @@ func (n *network) config() Config {
 	cfg := Defaults()
 	cfg.Host, cfg.HealthCheckInterval, cfg.SyncPeriod = n.balancer, 20*time.Millisecond, 100*time.Millisecond
 	cfg.Log = slog.New(slog.DiscardHandler)
+	cfg.Pool = []string{n.net("172.30.100.0/24")}
 	return cfg
 }
 
@@ -181,7 +211,7 @@ func (n *network) service(change func(*corev1.Service)) {
 		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{
 			{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP}, {Name: "talk", Port: 53, Protocol: corev1.ProtocolUDP},
 		}},
-		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "172.30.100.1"}}}},
+		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: n.at("172.30.100.1")}}}},
 	}
 	if change == nil {
 		_, err := n.api.CoreV1().Services("default").Create(n.t.Context(), s, metav1.CreateOptions{})
@@ -220,7 +250,7 @@ func (s *session) ask() (string, error) {
 
 // datagram sends one from a socket of its own and returns the answer.
 func (n *network) datagram(size int) (string, error) {
-	conn, err := n.client.Dial(n.t.Context(), "udp", "172.30.100.1:53")
+	conn, err := n.client.Dial(n.t.Context(), "udp", n.vip(53))
 	if err != nil {
 		return "", err
 	}

@@ -16,21 +16,27 @@ const toBeDeleted = "ToBeDeletedByClusterAutoscaler"
 // With externalTrafficPolicy Local the nodes know best which of them have endpoints:
 // each answers on the Service's own health check port. Else any node will do whose
 // service proxy is well, wherever the endpoints are.
-func judge(svc *corev1.Service, n *corev1.Node, in Input) Use {
+//
+// An address of IPv6 asks the same target as the one of IPv4: what answers there is the
+// proxy of both.
+func judge(svc *corev1.Service, vip netip.Addr, n *corev1.Node, in Input) Use {
 	use := Use{Node: n.Name}
-	addr := addressOf(n)
+	addrs := addressesOfNode(n)
 	if use.Why = excluded(n); use.Why != "" {
 		return use
 	}
-	if !addr.IsValid() {
+	if !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is4() == vip.Is4() }) {
 		use.Why = "it has no InternalIP"
+		if len(addrs) > 0 {
+			use.Why += " of the family of " + vip.String()
+		}
 		return use
 	}
 	port := in.NodePort
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal && svc.Spec.HealthCheckNodePort != 0 {
 		port = uint16(svc.Spec.HealthCheckNodePort)
 	}
-	use.Target = netip.AddrPortFrom(addr, port)
+	use.Target = netip.AddrPortFrom(addrs[0], port)
 	health := in.Health(use.Target)
 	use.Takes, use.Why = health.Known && health.OK, health.Why
 	if !health.Known {
@@ -56,12 +62,12 @@ func excluded(n *corev1.Node) string {
 	return ""
 }
 
-// addressOf is a node's InternalIP, invalid if it has none of IPv4.
-func addressOf(n *corev1.Node) netip.Addr {
+// addressesOfNode are a node's InternalIPs.
+func addressesOfNode(n *corev1.Node) (addrs []netip.Addr) {
 	for _, a := range n.Status.Addresses {
-		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && addr.Is4() {
-			return addr
+		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+			addrs = append(addrs, addr)
 		}
 	}
-	return netip.Addr{}
+	return addrs
 }

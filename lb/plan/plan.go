@@ -46,7 +46,7 @@ type Plan struct {
 	Frontends map[Frontend]Group
 }
 
-// Node is a machine that connections can be sent to.
+// Node is a machine that connections can be sent to, by one of its addresses.
 type Node struct {
 	Name string
 	Addr netip.Addr
@@ -81,7 +81,7 @@ func Of(in Input) *Plan {
 	nodes := slices.Clone(in.Nodes)
 	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	for _, n := range nodes {
-		if addr := addressOf(n); addr.IsValid() {
+		for _, addr := range addressesOfNode(n) {
 			p.Nodes = append(p.Nodes, Node{n.Name, addr})
 		}
 	}
@@ -106,7 +106,7 @@ func (p *Plan) add(svc *corev1.Service, addr netip.Addr, nodes []*corev1.Node, i
 	s := Service{Name: Name{Namespace: svc.Namespace, Name: svc.Name}, Addr: addr}
 	group := Group{ByClient: svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP}
 	for _, n := range nodes {
-		use := judge(svc, n, in)
+		use := judge(svc, addr, n, in)
 		if s.Uses = append(s.Uses, use); use.Takes {
 			group.Nodes = append(group.Nodes, n.Name)
 		}
