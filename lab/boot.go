@@ -216,6 +216,7 @@ func (c *cluster) startControllers() error {
 		return err
 	}
 	cfg.ClusterCIDR, cfg.RootCA, cfg.SigningCA = list(families(c.config, podNetwork, podNetwork6)), c.ca.PEM, c.ca
+	cfg.LoadBalancerPool = texts(families(c.config, balancerPool, balancerPool6))
 	cfg.Log = c.logger("controller")
 	manager, err := controller.New(cfg)
 	if err != nil {
@@ -288,7 +289,7 @@ func (c *cluster) startBalancer() error {
 	if cfg.Client, err = c.client(place, pki.LoadBalancer); err != nil {
 		return err
 	}
-	cfg.Host, cfg.Pool = place, []string{balancerPool.String()}
+	cfg.Host, cfg.Pool = place, texts(families(c.config, balancerPool, balancerPool6))
 	cfg.Log = c.logger("lb")
 	if c.lb, err = lb.New(cfg); err != nil {
 		return err

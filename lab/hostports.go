@@ -114,17 +114,26 @@ func wantedPorts(services []*corev1.Service) map[servicePort]hostPort {
 			case balancer.IsValid():
 				wanted[key] = hostPort{p.NodePort, false, netip.AddrPortFrom(balancer, uint16(p.Port))}
 			case p.NodePort != 0:
-				wanted[key] = hostPort{p.NodePort, false, netip.AddrPortFrom(nodeAddress(1), uint16(p.NodePort))}
+				wanted[key] = hostPort{p.NodePort, false, netip.AddrPortFrom(firstNodeOf(s), uint16(p.NodePort))}
 			}
 		}
 	}
 	return wanted
 }
 
+// firstNodeOf is an address at which the NodePorts of a Service answer: the first node's,
+// of the Service's first family.
+func firstNodeOf(s *corev1.Service) netip.Addr {
+	if len(s.Spec.IPFamilies) > 0 && s.Spec.IPFamilies[0] == corev1.IPv6Protocol {
+		return six(nodeAddress(1))
+	}
+	return nodeAddress(1)
+}
+
 // balancerOf is the address that the lab's load balancer has for a Service.
 func balancerOf(s *corev1.Service) netip.Addr {
 	for _, in := range s.Status.LoadBalancer.Ingress {
-		if a, err := netip.ParseAddr(in.IP); err == nil && balancerPool.Contains(a) {
+		if a, err := netip.ParseAddr(in.IP); err == nil && (balancerPool.Contains(a) || balancerPool6.Contains(a)) {
 			return a
 		}
 	}
