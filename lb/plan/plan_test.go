@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-var pool = []netip.Prefix{netip.MustParsePrefix("172.30.100.0/24")}
+var pool = []netip.Prefix{netip.MustParsePrefix("172.30.100.0/24"), netip.MustParsePrefix("fd00:10:30:100::/112")}
 
 func node(i int, change func(*corev1.Node)) *corev1.Node {
 	n := &corev1.Node{
@@ -50,7 +50,7 @@ func show(p *Plan) string {
 	for _, s := range p.Services {
 		for _, f := range s.Ports {
 			g := p.Frontends[f]
-			line := fmt.Sprintf("%s:%d/%s -> %s", f.Addr, f.Port, f.Protocol, strings.Join(g.Nodes, ","))
+			line := fmt.Sprintf("%s/%s -> %s", netip.AddrPortFrom(f.Addr, f.Port), f.Protocol, strings.Join(g.Nodes, ","))
 			if g.ByClient {
 				line += " by client"
 			}
@@ -118,6 +118,16 @@ func TestOf(t *testing.T) {
 172.30.100.1:53/UDP -> node1
   node1 true: well
   node2 false: it has no InternalIP`,
+		},
+		"an address of IPv6, and one node that has none": {
+			service: service(func(s *corev1.Service) { s.Status.LoadBalancer.Ingress[0].IP = "fd00:10:30:100::1" }),
+			node2: func(n *corev1.Node) {
+				n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "fd00:10:30::12"})
+			},
+			want: `[fd00:10:30:100::1]:80/TCP -> node2
+[fd00:10:30:100::1]:53/UDP -> node2
+  node1 false: it has no InternalIP of the family of fd00:10:30:100::1
+  node2 true: well`,
 		},
 		"affinity": {
 			service: service(func(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP }),
