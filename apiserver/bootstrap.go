@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,15 +40,17 @@ type own struct {
 func (h *handlers) bootstrap(ctx context.Context, advertise netip.AddrPort) error {
 	objects := append(systemNamespaces(), systemPriorities()...)
 	objects = append(objects, clientAuthority(h.clientCA))
-	info, err := clusterInfo(advertise, h.clientCA)
+	info, err := clusterInfo(h.endpoint, h.clientCA)
 	if err != nil {
 		return err
 	}
 	objects = append(objects, info)
 	objects = append(objects, kubernetesService(h.alloc.First(), advertise.Port()))
-	if !advertise.Addr().IsLoopback() { // nobody else could reach that, and validation refuses it
-		objects = append(objects, kubernetesEndpoints(advertise)...)
+	endpoints, err := h.endpoints(ctx, advertise)
+	if err != nil {
+		return err
 	}
+	objects = append(objects, endpoints...)
 	g, ctx := errgroup.WithContext(ctx) // at once: etcd writes them to disk together
 	for _, o := range objects {
 		g.Go(func() error {
@@ -176,8 +177,8 @@ func clientAuthority(pem []byte) own {
 
 // clusterInfo tells anybody where the cluster is and which CA it has. What makes it
 // credible is the signatures that a controller adds (controller/bootstrapsigner).
-func clusterInfo(advertise netip.AddrPort, ca []byte) (own, error) {
-	kubeconfig, err := pki.ClusterInfo("https://"+advertise.String(), ca)
+func clusterInfo(endpoint string, ca []byte) (own, error) {
+	kubeconfig, err := pki.ClusterInfo("https://"+endpoint, ca)
 	return published(metav1.NamespacePublic, "cluster-info", "kubeconfig", string(kubeconfig)), err
 }
 
@@ -231,43 +232,4 @@ func kubernetesService(clusterIP netip.Addr, targetPort uint16) own {
 			have.(*corev1.Service).Spec.Type = corev1.ServiceTypeClusterIP
 		},
 	}
-}
-
-// kubernetesEndpoints are the address at which this server can be reached.
-func kubernetesEndpoints(advertise netip.AddrPort) []own {
-	addressType := discoveryv1.AddressTypeIPv4
-	if advertise.Addr().Is6() {
-		addressType = discoveryv1.AddressTypeIPv6
-	}
-	address, port := advertise.Addr().String(), int32(advertise.Port())
-	return []own{{
-		resource: corev1.SchemeGroupVersion.WithResource("endpoints"),
-		object: &corev1.Endpoints{
-			ObjectMeta: kubernetesMeta(map[string]string{discoveryv1.LabelSkipMirror: "true"}),
-			Subsets: []corev1.EndpointSubset{{
-				Addresses: []corev1.EndpointAddress{{IP: address}},
-				Ports:     []corev1.EndpointPort{{Name: kubernetesPort, Port: port, Protocol: corev1.ProtocolTCP}},
-			}},
-		},
-		repair: func(have, want api.Object) {
-			have.(*corev1.Endpoints).Subsets = want.(*corev1.Endpoints).Subsets
-		},
-	}, {
-		resource: discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
-		object: &discoveryv1.EndpointSlice{
-			ObjectMeta:  kubernetesMeta(map[string]string{discoveryv1.LabelServiceName: kubernetesName}),
-			AddressType: addressType,
-			Endpoints: []discoveryv1.Endpoint{{
-				Addresses:  []string{address},
-				Conditions: discoveryv1.EndpointConditions{Ready: new(true)},
-			}},
-			Ports: []discoveryv1.EndpointPort{{
-				Name: new(kubernetesPort), Port: new(port), Protocol: new(corev1.ProtocolTCP),
-			}},
-		},
-		repair: func(have, want api.Object) {
-			have.(*discoveryv1.EndpointSlice).Endpoints = want.(*discoveryv1.EndpointSlice).Endpoints
-			have.(*discoveryv1.EndpointSlice).Ports = want.(*discoveryv1.EndpointSlice).Ports
-		},
-	}}
 }

@@ -24,8 +24,10 @@ import (
 type handlers struct {
 	kinds     []*api.Kind
 	resources map[schema.GroupVersionResource]*resource
-	advertise string // host:port
-	clientCA  []byte // PEM
+	advertise string   // host:port
+	endpoint  string   // host:port, of any server
+	servers   register // nil: this one is alone
+	clientCA  []byte   // PEM
 	alloc     *alloc.Allocator
 	owners    *owners.Tracker
 	nodes     *nodeClient

@@ -21,6 +21,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -51,6 +52,9 @@ type Config struct {
 	// AdvertiseAddress is host:port at which the cluster reaches this server. It becomes
 	// the endpoint of the Service "kubernetes". Empty: the first listener's address.
 	AdvertiseAddress string `mapstructure:"advertise-address"`
+	// ControlPlaneEndpoint is host:port at which whoever is not in a Pod reaches this
+	// server, or any one of several. Empty: AdvertiseAddress.
+	ControlPlaneEndpoint string `mapstructure:"control-plane-endpoint" usage:"HOST:PORT at which clients reach any of the API servers; by default this one's address"`
 
 	ServiceCIDR   []string `mapstructure:"service-cluster-ip-range"` // one, or two of different families
 	NodePortRange string   `mapstructure:"service-node-port-range"`
@@ -159,6 +163,20 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run starts etcd and the store and serves until ctx ends. Then watches are ended,
 // requests under way are finished, and etcd is closed last.
 func (s *Server) Run(ctx context.Context) error {
+	var member *etcd.Member
+	var err error
+	startEtcd := func() error {
+		if member, err = etcd.Start(ctx, s.etcdConfig(), s.log); err != nil {
+			return fmt.Errorf("start etcd: %w", err)
+		}
+		return nil
+	}
+	if s.cfg.Etcd.InitialCluster != "" { // nobody must connect to a server that waits for a quorum: another may have one
+		if err := startEtcd(); err != nil {
+			return err
+		}
+		defer member.Close()
+	}
 	listeners, err := s.listen(ctx)
 	defer closeAll(listeners)
 	if err != nil {
@@ -168,17 +186,21 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	member, err := etcd.Start(ctx, s.etcdConfig(), s.log)
-	if err != nil {
-		return fmt.Errorf("start etcd: %w", err)
+	if member == nil {
+		if err := startEtcd(); err != nil {
+			return err
+		}
+		defer member.Close()
 	}
-	defer member.Close()
 	objects := store.New(member.Client(), "/registry/", s.cfg.Kinds, s.log, store.WithRevision(member.Revision()))
 
 	started := make(chan struct{})
 	h, err := s.handlers(objects, advertise, started)
 	if err != nil {
 		return err
+	}
+	if member.Shared() {
+		h.servers = objects
 	}
 	// What serves outlives ctx: requests under way still need it.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -191,6 +213,7 @@ func (s *Server) Run(ctx context.Context) error {
 	grace := gracePeriod
 	select {
 	case <-ctx.Done():
+		h.withdraw(ctx, advertise)
 	case <-background.Done(): // one of the above has failed; g.Wait says why
 	case <-member.Failed():
 		grace = 0 // requests under way wait for what will not come
@@ -238,6 +261,7 @@ func (s *Server) handlers(objects *store.Store, advertise netip.AddrPort, starte
 		kinds:     s.cfg.Kinds,
 		resources: collect(objects, s.cfg.Kinds),
 		advertise: advertise.String(),
+		endpoint:  cmp.Or(s.cfg.ControlPlaneEndpoint, advertise.String()),
 		clientCA:  s.cfg.CA.PEM,
 		alloc:     s.alloc,
 		owners:    owners.New(),

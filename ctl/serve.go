@@ -66,6 +66,7 @@ func (a ClusterAccess) client() (*rest.Config, error) {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	config.QPS = -1 // as in the lab; see pki.ClientConfig
+	config.Dial = host.DialQuickly
 	return config, nil
 }
 
@@ -89,6 +90,7 @@ func following[C any](name, short string, defaults C, start func(C, *settings, *
 		}
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 		slog.SetDefault(log)
+		host.NoticeSilence()
 		run, err := start(config, settings, log)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,11 @@ func (c *apiServerConfig) complete() error {
 	if advertise.Addr().IsUnspecified() {
 		return fmt.Errorf("advertise-address: nobody can reach %s; say under which address the cluster reaches this server", advertise.Addr())
 	}
+	unlock, err := pki.Lock(c.PKIDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if c.CA, err = pki.LoadOrCreateCA(c.PKIDir, "orrery-ca"); err != nil {
 		return err
 	}
@@ -72,7 +78,51 @@ func (c *apiServerConfig) complete() error {
 	if c.KubeletClient, err = c.CA.Issue(pki.APIServerClient); err != nil {
 		return err
 	}
+	if err := c.completePeers(); err != nil {
+		return err
+	}
 	return c.writeKubeconfigs()
+}
+
+// completePeers makes this etcd member's certificate, by a CA that signs for members only:
+// whoever has one of its certificates may change everything.
+//
+// Upstream counterpart: kubeadm's etcd/ca and etcd/peer.
+func (c *apiServerConfig) completePeers() error {
+	peers := &c.Etcd.Peers
+	if peers.InitialCluster == "" {
+		return nil
+	}
+	if c.ControlPlaneEndpoint == "" {
+		return errors.New("control-plane-endpoint is not set: with several API servers, say where clients reach any of them")
+	}
+	if peers.PeerCertFile+peers.PeerKeyFile+peers.PeerTrustedCAFile != "" {
+		return nil // somebody else makes them
+	}
+	urls, err := peers.URLs()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(c.PKIDir, "etcd")
+	ca, err := pki.LoadOrCreateCA(dir, "etcd-ca")
+	if err != nil {
+		return err
+	}
+	request := pki.Request{User: peers.Name}
+	for _, u := range urls {
+		request.Serve(u.Hostname())
+	}
+	pair, err := ca.Issue(request)
+	if err != nil {
+		return err
+	}
+	name := "peer-" + peers.Name
+	if err := pair.Write(dir, name); err != nil {
+		return fmt.Errorf("write the certificate of etcd's member %s: %w", peers.Name, err)
+	}
+	peers.PeerCertFile, peers.PeerKeyFile = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
+	peers.PeerTrustedCAFile = filepath.Join(dir, "ca.crt")
+	return nil
 }
 
 func (c *apiServerConfig) servingRequest(advertise netip.Addr) (pki.Request, error) {
@@ -87,11 +137,14 @@ func (c *apiServerConfig) servingRequest(advertise netip.Addr) (pki.Request, err
 		r.IPs = append(r.IPs, prefix.Masked().Addr().Next().AsSlice()) // the kubernetes Service
 	}
 	for _, name := range c.Names {
-		if ip := net.ParseIP(name); ip != nil {
-			r.IPs = append(r.IPs, ip)
-		} else {
-			r.DNS = append(r.DNS, name)
+		r.Serve(name)
+	}
+	if c.ControlPlaneEndpoint != "" {
+		name, _, err := net.SplitHostPort(c.ControlPlaneEndpoint)
+		if err != nil {
+			return r, fmt.Errorf("control-plane-endpoint: %w; give a name or an address and a port, e.g. api.example.org:6443", err)
 		}
+		r.Serve(name)
 	}
 	return r, nil
 }
@@ -123,7 +176,7 @@ func (c *apiServerConfig) writeKubeconfigs() error {
 		if err != nil {
 			return err
 		}
-		config := pki.ClientConfig("https://"+c.AdvertiseAddress, c.CA, pair)
+		config := pki.ClientConfig("https://"+cmp.Or(c.ControlPlaneEndpoint, c.AdvertiseAddress), c.CA, pair)
 		if err := pki.WriteKubeconfig(filepath.Join(c.PKIDir, name+".kubeconfig"), name, config); err != nil {
 			return fmt.Errorf("write the kubeconfig of %s: %w", name, err)
 		}

@@ -46,6 +46,15 @@ type Request struct {
 	IPs    []net.IP // addresses of a server
 }
 
+// Serve adds a name or an address of a server.
+func (r *Request) Serve(name string) {
+	if ip := net.ParseIP(name); ip != nil {
+		r.IPs = append(r.IPs, ip)
+	} else {
+		r.DNS = append(r.DNS, name)
+	}
+}
+
 // Pair is a certificate and its key, in PEM.
 type Pair struct {
 	Cert, Key []byte

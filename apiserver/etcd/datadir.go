@@ -28,6 +28,8 @@ type format struct {
 	// Complete is false until the first start has succeeded. Until then nothing was
 	// acknowledged to anybody, so what a crash left behind can be thrown away.
 	Complete bool `json:"complete"`
+	// Member is the name among peers, "" of a member that is alone.
+	Member string `json:"member,omitempty"`
 }
 
 // dataDir is a data directory that no other process uses.
@@ -39,7 +41,7 @@ type dataDir struct {
 
 // openDataDir takes the directory, makes it if there is none, and checks that it is
 // one this program can read.
-func openDataDir(path string) (*dataDir, error) {
+func openDataDir(path, member string) (*dataDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -48,7 +50,7 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, err
 	}
 	d := &dataDir{path: path, lock: lock}
-	if err := d.check(); err != nil {
+	if err := d.check(member); err != nil {
 		d.close()
 		return nil, err
 	}
@@ -56,14 +58,14 @@ func openDataDir(path string) (*dataDir, error) {
 }
 
 // check reads format.json, and writes the first one.
-func (d *dataDir) check() error {
+func (d *dataDir) check(member string) error {
 	text, err := os.ReadFile(filepath.Join(d.path, formatFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(d.path, memberDir)); err == nil {
 			return fmt.Errorf("data directory %s holds an etcd that this program did not make (%s is missing): "+
 				"choose another directory, or run that etcd by itself and name it under servers", d.path, formatFile)
 		}
-		d.format = format{Version: formatVersion}
+		d.format = format{Version: formatVersion, Member: member}
 		return d.write()
 	}
 	if err != nil {
@@ -76,6 +78,13 @@ func (d *dataDir) check() error {
 	if d.format.Version != formatVersion {
 		return fmt.Errorf("data directory %s has format %d, this program reads format %d: use the version that wrote it, "+
 			"or move it away to begin with an empty cluster", d.path, d.format.Version, formatVersion)
+	}
+	if d.format.Member != member {
+		return fmt.Errorf("data directory %s belongs to %s, not to %s: choose another directory, or the configuration that made it",
+			d.path, whose(d.format.Member), whose(member))
+	}
+	if found, err := filepath.Glob(filepath.Join(d.path, memberDir, "wal", "*.wal")); member != "" && err == nil && len(found) == 0 {
+		return nil // it has never run, or has lost everything: its peers know, and etcd asks them
 	}
 	if !d.format.Complete {
 		if err := os.RemoveAll(filepath.Join(d.path, memberDir)); err != nil {
@@ -95,6 +104,13 @@ func (d *dataDir) check() error {
 			"or move it away to begin with an empty cluster", d.path, err)
 	}
 	return nil
+}
+
+func whose(member string) string {
+	if member == "" {
+		return "a member without peers"
+	}
+	return fmt.Sprintf("the member %q of a cluster", member)
 }
 
 // checkDatabase looks whether the database begins as one and is as long as it says.

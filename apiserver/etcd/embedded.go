@@ -26,12 +26,19 @@ func init() {
 
 // startEmbedded runs etcd inside this process, on cfg.DataDir.
 func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (*Member, error) {
-	dir, err := openDataDir(cfg.DataDir)
+	if err := cfg.Peers.validate(); err != nil {
+		return nil, err
+	}
+	dir, err := openDataDir(cfg.DataDir, cfg.member())
 	if err != nil {
 		return nil, err
 	}
 	fault := newFault(log)
-	server, err := launch(ctx, cfg, dir, fault)
+	start := launch
+	if cfg.Peers.any() {
+		start = launchWithPeers
+	}
+	server, err := start(ctx, cfg, dir, fault)
 	if err != nil {
 		dir.close()
 		return nil, err
@@ -41,13 +48,11 @@ func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (*Member, 
 		client.KV = &guardedKV{KV: client.KV, dir: cfg.DataDir, reserve: cfg.ReserveBytes}
 	}
 	m := &Member{client: client, failed: fault.c, err: fault.get}
-	m.revision = func(context.Context) (int64, error) {
-		if err := fault.get(); err != nil {
-			return 0, err
-		}
-		// This process is the only way to this etcd, and a write is acknowledged after
-		// it was applied here: what is applied now is all there is.
-		return server.Server.KV().Rev(), nil
+	if cfg.Peers.any() {
+		electing := election{server.Server}
+		client.KV, client.Lease = &ledKV{client.KV, electing}, &ledLease{client.Lease, electing}
+	} else {
+		m.revision = applied(server, fault)
 	}
 	m.close = sync.OnceFunc(func() {
 		client.Close()
@@ -55,6 +60,18 @@ func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (*Member, 
 		dir.close()
 	})
 	return m, nil
+}
+
+// applied tells the revision of a member without peers.
+func applied(server *embed.Etcd, fault *fault) func(context.Context) (int64, error) {
+	return func(context.Context) (int64, error) {
+		if err := fault.get(); err != nil {
+			return 0, err
+		}
+		// This process is the only way to this etcd, and a write is acknowledged after
+		// it was applied here: what is applied now is all there is.
+		return server.Server.KV().Rev(), nil
+	}
 }
 
 // launch starts the server and waits until it leads.
@@ -123,15 +140,11 @@ func run(ctx context.Context, ec embed.Config, fault *fault) (*embed.Etcd, error
 
 // embedConfig is a single member that nobody can reach but through this process.
 func embedConfig(cfg Config) *embed.Config {
-	ec := embed.NewConfig()
+	ec := baseConfig(cfg)
 	ec.Name = "orrery"
-	ec.Dir = cfg.DataDir
-	ec.ListenPeerUrls, ec.ListenClientUrls = nil, nil
+	ec.ListenPeerUrls = nil
 	ec.InitialCluster = ec.InitialClusterFromName(ec.Name)
 	ec.PreVote = false // there is nobody to ask
-	ec.EnableGRPCGateway = false
-	ec.UnsafeNoFsync = cfg.UnsafeNoFsync
-	ec.QuotaBackendBytes = cfg.QuotaBytes
 
 	// A snapshot of raft's state (not of the data) every so often keeps the log short
 	// that is replayed at the next start. The log in memory is for followers that fall
@@ -139,7 +152,18 @@ func embedConfig(cfg Config) *embed.Config {
 	// it, so it must be longer than a replay can be: a snapshot's worth and the 5000
 	// entries by which etcd lets writing run ahead of applying.
 	ec.SnapshotCount, ec.SnapshotCatchUpEntries = 2500, 7500
+	return ec
+}
 
+// baseConfig is what members have in common, with and without peers. Of several, only the
+// leader compacts.
+func baseConfig(cfg Config) *embed.Config {
+	ec := embed.NewConfig()
+	ec.Dir = cfg.DataDir
+	ec.ListenClientUrls = nil
+	ec.EnableGRPCGateway = false
+	ec.UnsafeNoFsync = cfg.UnsafeNoFsync
+	ec.QuotaBackendBytes = cfg.QuotaBytes
 	ec.AutoCompactionMode = embed.CompactorModePeriodic
 	if cfg.CompactionInterval > 0 {
 		ec.AutoCompactionRetention = cfg.CompactionInterval.String()

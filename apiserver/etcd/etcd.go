@@ -1,13 +1,14 @@
 // Package etcd gives the API server its etcd: an embedded member that lives in this
-// process and opens no port, or a client of an external cluster.
+// process, alone and without a port or with members in other API servers as its peers,
+// or a client of an external cluster.
 //
 // Upstream counterpart: the etcd binary that runs beside kube-apiserver, and
 // kube-apiserver's --etcd-* flags (k8s.io/apiserver/pkg/storage/storagebackend), its
 // compactor included. In flows a Config, out a *clientv3.Client that the store works
 // on; nothing else of etcd's server is visible outside.
 //
-// Left out: clusters of embedded members. Who needs more than one etcd runs etcd itself
-// and names its Servers here.
+// Left out: changes of the membership and a port for etcd's own clients. Who needs those
+// runs etcd itself and names its Servers here.
 package etcd
 
 import (
@@ -30,6 +31,8 @@ type Config struct {
 	CAFile   string   `mapstructure:"ca-file"`   // who signs the servers' certificates
 	CertFile string   `mapstructure:"cert-file"` // our certificate and key towards them
 	KeyFile  string   `mapstructure:"key-file"`
+
+	Peers `mapstructure:",squash"`
 
 	// UnsafeNoFsync answers writes before they are on disk. For throw-away clusters in
 	// tests: a crash of the machine (not of the process) loses data.
@@ -104,8 +107,11 @@ func (m *Member) Client() *clientv3.Client { return m.client }
 
 // Revision returns a function that tells etcd's present revision at no cost: every
 // write that was acknowledged to anybody before the call is at or below it. It is nil
-// for an external cluster, which has to be asked.
+// for a cluster of several members, which has to be asked.
 func (m *Member) Revision() func(context.Context) (int64, error) { return m.revision }
+
+// Shared says whether other API servers may be at work on the same data.
+func (m *Member) Shared() bool { return m.revision == nil }
 
 // Failed is closed when the embedded member met an error it cannot work on from, a
 // failing disk for one. Err says which. What was acknowledged is on disk; the process

@@ -64,6 +64,8 @@ func translate(doing string, err error) error {
 		return apierrors.NewRequestEntityTooLargeError(err.Error())
 	case errors.Is(err, rpctypes.ErrTooManyRequests):
 		return apierrors.NewTooManyRequests(err.Error(), 1)
+	case errors.Is(err, rpctypes.ErrNoLeader): // nothing was done, and nothing will be until there is one
+		return apierrors.NewServiceUnavailable(err.Error())
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return apierrors.NewTimeoutError(fmt.Sprintf("%s: %v", doing, err), 1)
 	}
@@ -74,7 +76,7 @@ func translate(doing string, err error) error {
 func isTimeout(err error) bool {
 	for _, timeout := range []error{
 		rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail, rpctypes.ErrTimeoutDueToConnectionLost,
-		rpctypes.ErrTimeoutWaitAppliedIndex, rpctypes.ErrLeaderChanged, rpctypes.ErrNoLeader,
+		rpctypes.ErrTimeoutWaitAppliedIndex, rpctypes.ErrLeaderChanged,
 	} {
 		if errors.Is(err, timeout) {
 			return true

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -16,13 +15,15 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/connrotation"
+
+	"orrery.example.org/host"
 )
 
 // connect prepares the connections to the API server.
 func (n *Identity) connect() {
 	dial := n.server.Dial
 	if dial == nil {
-		dial = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+		dial = host.DialQuickly
 	}
 	n.dialer = connrotation.NewDialer(dial)
 }

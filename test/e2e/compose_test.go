@@ -25,7 +25,7 @@ func checkout(t *testing.T) string {
 	dir := t.TempDir()
 	bin := filepath.Join(ctlDir(t), "ctl")
 	for _, c := range [][]string{
-		{"cp", "-r", "../../Dockerfile", "../../.dockerignore", "../../docker-compose.yml", "../../configs", "../../scripts", dir},
+		{"cp", "-r", "../../Dockerfile", "../../.dockerignore", "../../docker-compose.yml", "../../docker-compose.ha.yml", "../../configs", "../../scripts", dir},
 		{"rm", "-f", filepath.Join(dir, "configs/compose/kubeconfig")},
 		{"mkdir", filepath.Join(dir, "bin")},
 		{"cp", bin, filepath.Join(dir, "bin/ctl")},
@@ -40,8 +40,8 @@ func checkout(t *testing.T) string {
 	return dir
 }
 
-// TestCompose types docs/lab.md, the exercises with the cluster in containers, from the
-// first start to the end that leaves nothing.
+// TestCompose types docs/lab.md and docs/ha.md, the exercises with the cluster in
+// containers, from the first start to the end that leaves nothing.
 func TestCompose(t *testing.T) {
 	dir := checkout(t)
 	e := startEngine(t)
@@ -57,7 +57,14 @@ func TestCompose(t *testing.T) {
 	if size > 250e6 {
 		t.Errorf("the image has %d MB, more than 250", size/1e6)
 	}
-	page, err := os.ReadFile("../../docs/lab.md")
+	for _, page := range []string{"lab.md", "ha.md"} {
+		t.Run(page, func(t *testing.T) { exercise(t, e, dir, page) })
+	}
+}
+
+// exercise types a page.
+func exercise(t *testing.T, e *engine, dir, name string) {
+	page, err := os.ReadFile(filepath.Join("../../docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +72,7 @@ func TestCompose(t *testing.T) {
 	var up time.Time
 	for _, c := range consoleOf(string(page)) {
 		began := time.Now()
-		if up.IsZero() && c.command == "docker compose up -d" {
+		if up.IsZero() && strings.HasSuffix(c.command, " up -d") {
 			up = began
 		}
 		c.check(t, typed)
