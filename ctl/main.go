@@ -16,9 +16,11 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"orrery.example.org/lab"
+	"orrery.example.org/node/shim"
 )
 
 func main() {
+	shim.RunIfShim() // this process may be the parent of a node's containers, or
 	lab.RunIfChild() // this process may be the lab's own
 	if err := cli.RunNoErrOutput(newRootCommand(os.Args)); err != nil {
 		var status exitStatus

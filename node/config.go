@@ -22,6 +22,12 @@ import (
 // Version is what the node reports as its kubelet's version.
 var Version = "v1.37.2+orrery"
 
+// What may be the parent of containers' programs.
+const (
+	parentAgent = "agent"
+	parentShim  = "shim"
+)
+
 // Config of a node's agent. The zero value of most fields means Defaults' value.
 type Config struct {
 	Name          string           `mapstructure:"name"`           // of the Node object, and its hostname
@@ -38,6 +44,7 @@ type Config struct {
 	StateDir      string           `mapstructure:"state-dir"`      // one directory per Pod: its files and logs
 	Images        []workload.Image `mapstructure:"images"`         // the catalog; see workload.Catalog
 
+	ContainerParent      string `mapstructure:"container-parent"`        // of their programs: "agent", with which they end, or "shim", which outlives it
 	PodMaxPIDs           int    `mapstructure:"pod-max-pids"`            // processes of one Pod, where there are limits; -1: as many as it likes
 	ContainerLogMaxSize  string `mapstructure:"container-log-max-size"`  // a quantity; a log file does not become larger
 	ContainerLogMaxFiles int    `mapstructure:"container-log-max-files"` // of one container
@@ -77,6 +84,7 @@ func Defaults() Config {
 		VXLANPort:     8472,
 		Images:        workload.DefaultImages(),
 
+		ContainerParent:      parentAgent,
 		PodMaxPIDs:           -1,
 		ContainerLogMaxSize:  "10Mi",
 		ContainerLogMaxFiles: 5,
@@ -96,6 +104,7 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.PodNetwork, d.PodNetwork)
 	setDefault(&c.VXLANID, d.VXLANID)
 	setDefault(&c.VXLANPort, d.VXLANPort)
+	setDefault(&c.ContainerParent, d.ContainerParent)
 	setDefault(&c.LeaseDuration, d.LeaseDuration)
 	setDefault(&c.RenewInterval, d.RenewInterval)
 	setDefault(&c.StatusInterval, d.StatusInterval)
@@ -127,6 +136,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if err := workload.Check(c.Images); err != nil {
 		errs = append(errs, err)
+	}
+	if c.ContainerParent != parentAgent && c.ContainerParent != parentShim {
+		errs = append(errs, fmt.Errorf("container-parent %q is unknown; there are: agent, shim", c.ContainerParent))
 	}
 	if c.StateDir == "" {
 		errs = append(errs, errors.New("state-dir: a directory for the Pods' files is needed"))

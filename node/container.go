@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orrery.example.org/node/console"
+	"orrery.example.org/node/shim"
 	"orrery.example.org/node/status"
 	"orrery.example.org/node/workload"
 )
@@ -25,6 +27,8 @@ type container struct {
 	hasStarted chan struct{} // closed when it was Started for the first time
 	settled    chan struct{} // closed when it came up or failed for the first time
 	retry      chan struct{} // holds a token when something changed that it is made of
+
+	last *predecessor // the run to go on with; nil: none
 
 	mu       sync.Mutex
 	status   corev1.ContainerStatus    // status.Image is the one wanted, which an update of the Pod may change
@@ -48,7 +52,11 @@ func newContainer(p *pod, spec corev1.Container, list string, reported []corev1.
 		if old.Name == spec.Name {
 			c.status = lost(old)
 			c.status.Image = spec.Image
+			c.inherit(old)
 		}
+	}
+	if c.status.ContainerID == "" {
+		c.inherit(corev1.ContainerStatus{}) // nothing was reported
 	}
 	if c.status.State == (corev1.ContainerState{}) {
 		reason := "ContainerCreating"
@@ -76,6 +84,12 @@ func lost(old corev1.ContainerStatus) corev1.ContainerStatus {
 // supervise runs the container again and again, as its Pod's restart policy wants,
 // until stop is cancelled. kill cuts the grace period short.
 func (c *container) supervise(stop, kill context.Context) {
+	if c.last != nil {
+		_, err := c.resume(stop, kill)
+		if err != nil {
+			return
+		}
+	}
 	if ended := c.current().State.Terminated; ended != nil && !c.restart(ended.ExitCode) {
 		c.settle()
 		return
@@ -92,7 +106,7 @@ func (c *container) supervise(stop, kill context.Context) {
 		code, err := c.runOnce(stop, kill, image)
 		c.settle()
 		switch {
-		case stop.Err() != nil:
+		case stop.Err() != nil, errors.Is(err, shim.ErrLeft):
 			return
 		case err != nil: // it never ran
 			c.waiting(createReason(err), err.Error(), "Failed", "Error: "+err.Error())

@@ -17,14 +17,17 @@ func (c *container) needsCare() bool {
 // probeAll runs a container's probes: the startup probe first, alone, then the
 // others side by side.
 func (c *container) probeAll(ctx context.Context, p *prober) {
-	if c.spec.StartupProbe != nil && !c.awaitStartup(ctx, p) {
+	c.mu.Lock()
+	started, ready := *c.status.Started, c.probed // as an earlier run of the agent left it
+	c.mu.Unlock()
+	if c.spec.StartupProbe != nil && !started && !c.awaitStartup(ctx, p) {
 		return
 	}
 	var probing sync.WaitGroup
 	defer probing.Wait()
 	if readiness := c.spec.ReadinessProbe; readiness != nil {
 		probing.Go(func() {
-			probe(ctx, readiness, false, c.checker("Readiness", p, readiness), func(ok bool, _ error) bool {
+			probe(ctx, readiness, ready, c.checker("Readiness", p, readiness), func(ok bool, _ error) bool {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				c.probed = ok

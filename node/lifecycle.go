@@ -34,7 +34,7 @@ func (r *run) care(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	if h := r.c.postStart(); h != nil {
+	if h := r.c.postStart(); h != nil && r.last == nil {
 		if err := r.hook(ctx, h); err != nil && ctx.Err() == nil {
 			// Not why: that could tell everybody a server's secrets.
 			r.c.event(corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
@@ -50,7 +50,7 @@ func (r *run) care(ctx context.Context) {
 // says terminate and, when kill ends, die. life ends with the program.
 func (r *run) stopGently(life, stop, kill context.Context, terminate, die func()) {
 	<-stop.Done()
-	if life.Err() != nil {
+	if life.Err() != nil || r.goesOn() {
 		return
 	}
 	hooked, cancel := context.WithCancel(life)

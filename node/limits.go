@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,14 +36,18 @@ func (n *Node) dropLimits() {
 }
 
 // removeLeftovers removes what is left of Pods that an earlier run of the agent had.
-func (n *Node) removeLeftovers() error {
+func (n *Node) removeLeftovers(ctx context.Context) error {
+	keep, err := n.keepers(ctx)
+	if err != nil {
+		return err
+	}
 	pods, err := os.ReadDir(n.podsDir())
 	if err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	errs := []error{sandbox.RemoveLeftovers(n.podsDir())}
+	errs := []error{sandbox.RemoveLeftovers(n.podsDir(), keep)}
 	for _, pod := range pods { // each directory is named by the Pod's uid
-		if n.limits != nil {
+		if _, kept := keep[pod.Name()]; n.limits != nil && !kept {
 			errs = append(errs, n.limits.RemovePod(pod.Name()))
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"orrery.example.org/node/shim"
 )
 
 // The tests need namespaces. An ordinary user gets them in a user namespace, into
@@ -20,6 +22,7 @@ const insideVariable = "ORRERY_TEST_INSIDE"
 var unprivileged error
 
 func TestMain(m *testing.M) {
+	shim.RunIfShim()
 	if os.Getuid() != 0 && os.Getenv(insideVariable) == "" {
 		if err := enterUserNamespace(); err != nil {
 			unprivileged = err // the pure tests run all the same

@@ -36,6 +36,7 @@ import (
 	"orrery.example.org/node/network"
 	"orrery.example.org/node/sandbox"
 	"orrery.example.org/node/server"
+	"orrery.example.org/node/shim"
 	"orrery.example.org/node/workload"
 )
 
@@ -57,6 +58,10 @@ type Node struct {
 	services coreinformers.ServiceInformer // set before the first Pod is handled
 	self     atomic.Pointer[corev1.Node]   // as last registered
 	ready    chan struct{}
+
+	shim     *shim.Client          // nil: the agent is the parent of containers' programs
+	leaving  <-chan struct{}       // closed when the agent ends
+	legacies map[types.UID]*legacy // of Pods that are not taken over yet
 
 	mu   sync.Mutex
 	pods map[types.UID]*pod
@@ -102,7 +107,7 @@ func newNode(c Config, client kubernetes.Interface) *Node {
 		dns:     sandbox.DNS{Servers: c.ClusterDNS, Domain: c.ClusterDomain, Node: readOrEmpty("/etc/resolv.conf")},
 		objects: &objects{client: client, watches: map[reference]*watch{}},
 		ready:   make(chan struct{}),
-		pods:    map[types.UID]*pod{},
+		pods:    map[types.UID]*pod{}, legacies: map[types.UID]*legacy{},
 	}
 }
 
@@ -115,7 +120,11 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 func (n *Node) Run(ctx context.Context) error {
 	limits := n.findLimits()
 	defer n.dropLimits()
-	if err := n.removeLeftovers(); err != nil {
+	if err := n.openShim(ctx); err != nil {
+		return fmt.Errorf("node %s: %w", n.cfg.Name, err)
+	}
+	defer n.leaveShim()
+	if err := n.removeLeftovers(ctx); err != nil {
 		return fmt.Errorf("node %s: remove what the last run left: %w", n.cfg.Name, err)
 	}
 	facts, err := machineFacts(n.cfg.StateDir)
@@ -148,6 +157,7 @@ func (n *Node) Run(ctx context.Context) error {
 // live is the life of a node, in order: it registers, says that it is alive, waits
 // for its share of the Pod network, joins it, is Ready, and runs Pods.
 func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
+	n.leaving = ctx.Done()
 	preparing := make(chan struct{}) // runs programs; registering waits for the API meanwhile
 	group.Go(func() error {
 		defer close(preparing)
@@ -168,6 +178,7 @@ func (n *Node) live(ctx context.Context, group *errgroup.Group) error {
 	}
 	n.network, err = network.Setup(network.Config{
 		Host: n.cfg.Host, Node: n.addrs[0], PodCIDRs: podCIDRs, StateDir: filepath.Join(n.cfg.StateDir, "network"), VXLAN: n.cfg.vxlan(),
+		Keep: n.links(),
 	})
 	if err != nil {
 		return fmt.Errorf("set up the Pod network: %w", err)
@@ -203,6 +214,10 @@ const leaveTime = 5 * time.Second
 // leaveNetwork removes what the agent made for its Pods. ctx, which has ended, is not
 // to keep it from that.
 func (n *Node) leaveNetwork(ctx context.Context) {
+	if n.staying() > 0 {
+		n.network.Leave()
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
 	err := n.network.Teardown()

@@ -47,12 +47,15 @@ type pod struct {
 	init, main []*container       // never change
 	ephemeral  []*container       // of which there may come more; replaced, not changed
 
+	legacy *legacy // what goes on from before the agent's start; nil: nothing
+	handed bool    // the shim has the sandbox as well; guarded by mu
+
 	deleteSent bool // used by work only
 }
 
-func newPod(n *Node, object *corev1.Pod, addrs []netip.Addr) *pod {
+func newPod(n *Node, object *corev1.Pod, addrs []netip.Addr, l *legacy) *pod {
 	p := &pod{
-		node: n, uid: object.UID, object: object, addrs: addrs, started: metav1.Now(),
+		node: n, legacy: l, uid: object.UID, object: object, addrs: addrs, started: metav1.Now(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
 		refresh: make(chan struct{}, 1), debug: make(chan struct{}, 1), idle: n.idleVolumes(object),
 	}
@@ -117,7 +120,7 @@ func (p *pod) work(ctx context.Context) {
 	running := make(chan struct{})
 	go func() {
 		defer close(running)
-		if p.rejected == nil && !over(p.latest()) {
+		if p.legacy != nil || p.rejected == nil && !over(p.latest()) {
 			p.run(stop, kill)
 			p.teardown(ctx)
 		}

@@ -15,7 +15,9 @@ import (
 // or because stop, and after the grace period kill, was cancelled.
 func (p *pod) run(stop, kill context.Context) {
 	defer p.followObjects(stop)()
-	if !p.setupVolumes(stop) || !p.setup(stop) {
+	if p.legacy != nil {
+		p.takeUp(stop)
+	} else if !p.setupVolumes(stop) || !p.setup(stop) {
 		return
 	}
 	refreshing, stopRefreshing := context.WithCancel(stop)
@@ -34,7 +36,7 @@ func (p *pod) run(stop, kill context.Context) {
 	for _, c := range p.init {
 		if !status.IsSidecar(&c.spec) {
 			c.supervise(stop, kill)
-			if stop.Err() != nil || !c.succeeded() {
+			if stop.Err() != nil && !p.goesOn() || !c.succeeded() {
 				return
 			}
 			continue
@@ -44,7 +46,9 @@ func (p *pod) run(stop, kill context.Context) {
 		select {
 		case <-c.hasStarted:
 		case <-stop.Done():
-			return
+			if !p.goesOn() {
+				return
+			}
 		}
 	}
 	var mains sync.WaitGroup

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +39,7 @@ func (n *Node) watchPods(ctx context.Context) error {
 	if !cache.WaitFor(ctx, "", informer.HasSyncedChecker()) {
 		return errStopped
 	}
+	n.abandonRest(informer.GetStore())
 	// Before a new Pod gets an address, those of the Pods that were here are taken.
 	known := informer.GetStore().List()
 	slices.SortFunc(known, func(a, b any) int {
@@ -80,20 +80,28 @@ func isMirror(pod *corev1.Pod) bool {
 
 // restore keeps the addresses of a Pod that ran here before the agent was started.
 func (n *Node) restore(pod *corev1.Pod) {
-	if n.ignores(pod) || over(pod) || pod.Spec.HostNetwork {
+	l := n.legacies[pod.UID]
+	if n.ignores(pod) || final(pod) || isMirror(pod) || l == nil && (over(pod) || pod.Spec.HostNetwork) {
+		n.abandon(pod.UID)
 		return
 	}
-	var addrs []netip.Addr
-	for _, ip := range pod.Status.PodIPs {
-		if addr, err := netip.ParseAddr(ip.IP); err == nil {
-			addrs = append(addrs, addr)
+	addrs := l.addresses(pod)
+	if !pod.Spec.HostNetwork && !n.network.Pools.Reserve(addrs) {
+		n.abandon(pod.UID)
+		return
+	}
+	p := newPod(n, pod, addrs, l)
+	if l != nil {
+		if err := p.inherit(); err != nil {
+			n.cfg.Log.Error("taking a Pod over", "pod", podName(pod), "err", err)
+			n.abandon(pod.UID)
+			p = newPod(n, pod, addrs, nil)
 		}
+		delete(n.legacies, pod.UID)
 	}
-	if n.network.Pools.Reserve(addrs) {
-		n.mu.Lock()
-		n.pods[pod.UID] = newPod(n, pod, addrs)
-		n.mu.Unlock()
-	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pods[pod.UID] = p
 }
 
 func (n *Node) ignores(pod *corev1.Pod) bool { return pod.Spec.NodeName != n.cfg.Name }
@@ -114,13 +122,15 @@ func (n *Node) podChanged(ctx context.Context, obj *corev1.Pod) {
 	defer n.mu.Unlock()
 	p, known := n.pods[obj.UID]
 	if !known {
-		p = newPod(n, obj, nil)
+		p = newPod(n, obj, nil, nil)
 		n.pods[obj.UID] = p
 	}
 	p.update(obj)
 	if !p.working {
 		p.working = true
-		p.rejected = n.admit(p)
+		if p.legacy == nil { // it was admitted long ago
+			p.rejected = n.admit(p)
+		}
 		go func() {
 			defer close(p.done)
 			p.work(ctx)

@@ -40,21 +40,7 @@ func (p *pod) createSandbox(ctx context.Context) (err error) {
 	if err := p.makeCgroup(); err != nil {
 		return err
 	}
-	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
-	if object.Spec.HostNetwork {
-		hostname = n.cfg.Name
-	}
-	box, err := sandbox.Create(sandbox.Config{
-		Name:        podName(object),
-		Dir:         p.dir(),
-		Hostname:    hostname,
-		ResolvConf:  sandbox.ResolvConf(object, n.dns),
-		Hosts:       sandbox.Hosts(object, p.addresses(), n.cfg.ClusterDomain, readOrEmpty("/etc/hosts")),
-		Memory:      p.memoryVolumes(),
-		HostNetwork: object.Spec.HostNetwork,
-		HostIPC:     object.Spec.HostIPC,
-		Node:        n.cfg.Host,
-	})
+	box, err := sandbox.Create(p.sandboxConfig())
 	if err != nil {
 		return err
 	}
@@ -72,14 +58,53 @@ func (p *pod) createSandbox(ctx context.Context) (err error) {
 	return nil
 }
 
+func (p *pod) sandboxConfig() sandbox.Config {
+	object, n := p.latest(), p.node
+	hostname, _ := sandbox.Hostname(object, n.cfg.ClusterDomain)
+	if object.Spec.HostNetwork {
+		hostname = n.cfg.Name
+	}
+	return sandbox.Config{
+		Name:        podName(object),
+		Dir:         p.dir(),
+		Hostname:    hostname,
+		ResolvConf:  sandbox.ResolvConf(object, n.dns),
+		Hosts:       sandbox.Hosts(object, p.addresses(), n.cfg.ClusterDomain, readOrEmpty("/etc/hosts")),
+		Memory:      p.memoryVolumes(),
+		HostNetwork: object.Spec.HostNetwork,
+		HostIPC:     object.Spec.HostIPC,
+		Node:        n.cfg.Host,
+	}
+}
+
+// takeUp brings up to date what an earlier run of the agent set up.
+func (p *pod) takeUp(ctx context.Context) {
+	p.tellDamage()
+	object, n := p.latest(), p.node
+	if !object.Spec.HostNetwork {
+		if err := n.network.SetHostPorts(ctx, string(p.uid), hostPorts(object, p.addresses())); err != nil && ctx.Err() == nil {
+			n.cfg.Log.Error("setting the host ports of a Pod", "pod", podName(object), "err", err)
+		}
+	}
+	poke(p.refresh) // objects may have changed meanwhile
+	poke(p.wake)
+}
+
 // teardown removes the namespaces, the link and the addresses. Logs stay until the
 // object is gone. ctx, which may have ended, is not to keep it from that.
 func (p *pod) teardown(ctx context.Context) {
 	p.mu.Lock()
-	box, addrs := p.box, p.addrs
+	box, addrs, handed := p.box, p.addrs, p.handed
 	p.box = nil
 	p.mu.Unlock()
+	if handed && ctx.Err() != nil { // the Pod goes on without the agent
+		box.Leave()
+		return
+	}
 	var errs []error
+	if handed {
+		p.node.drop(p.dir())
+	}
 	if box != nil {
 		errs = append(errs, box.Close())
 	}

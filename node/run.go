@@ -22,6 +22,7 @@ import (
 	"orrery.example.org/node/cgroup"
 	"orrery.example.org/node/console"
 	"orrery.example.org/node/sandbox"
+	"orrery.example.org/node/shim"
 	"orrery.example.org/node/workload"
 )
 
@@ -40,6 +41,8 @@ type run struct {
 	user    *syscall.Credential // of its programs; nil: the agent's
 	console *console.Console
 	box     *sandbox.Sandbox
+	start   *shim.Start   // what the shim is to know; nil: the agent is the program's parent
+	last    *predecessor  // what is known of it from before the agent's start; nil: it began later
 	started bool          // the program was
 	up      chan struct{} // closed when it was
 
@@ -57,7 +60,6 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 	if err != nil {
 		return 0, err
 	}
-	defer r.leavePlace()
 	stop, stopRun := context.WithCancel(stop)
 	defer stopRun()
 	kill, killRun := context.WithCancelCause(kill)
@@ -68,10 +70,18 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 		time.AfterFunc(grace, func() { killRun(errGraceOver) })
 	})
 	if err != nil {
+		r.leavePlace()
 		return 0, err
 	}
 	c.event(corev1.EventTypeNormal, "Created", "Container created")
 	c.event(corev1.EventTypeNormal, "Started", "Container started")
+	return c.attend(stop, kill, stopRun, r)
+}
+
+// attend executes a run, with what goes on beside it, and returns its exit code. The
+// error is shim.ErrLeft where it goes on without the agent.
+func (c *container) attend(stop, kill context.Context, stopRun func(), r *run) (int32, error) {
+	defer r.leavePlace()
 	life, end := context.WithCancel(context.WithoutCancel(stop))
 	terminated, terminate := context.WithCancel(life)
 	dead, die := context.WithCancel(life)
@@ -80,10 +90,13 @@ func (c *container) runOnce(stop, kill context.Context, image workload.Image) (i
 	if c.needsCare() {
 		beside.Go(func() { r.care(stop) })
 	}
-	err = r.execute(terminated, dead)
+	err := r.execute(terminated, dead)
 	end()
 	stopRun()
 	beside.Wait()
+	if errors.Is(err, shim.ErrLeft) {
+		return 0, err
+	}
 	return c.end(r, err), nil
 }
 
@@ -142,7 +155,13 @@ func (r *run) leavePlace() {
 	r.entering.Lock()
 	defer r.entering.Unlock()
 	r.left = true
-	if r.place == nil {
+	switch {
+	case r.place == nil:
+		return
+	case r.goesOn():
+		if r.group != nil {
+			_ = r.group.File().Close()
+		}
 		return
 	}
 	if err := errors.Join(r.place.Close(), r.removeGroup()); err != nil {
@@ -162,9 +181,16 @@ func (c *container) begin(r *run, imageID string, stopRun func(grace time.Durati
 		return err
 	}
 	logFile := func(restarts int32) string { return filepath.Join(dir, strconv.Itoa(int(restarts))+".log") }
-	r.console, err = console.New(logFile(c.status.RestartCount), c.pod.node.logs, c.spec.Stdin, c.spec.StdinOnce)
+	file := logFile(c.status.RestartCount)
+	log, err := console.CreateLog(file, c.pod.node.logs)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
+	}
+	if r.hasShim() { // which writes it
+		_ = log.Close() // empty
+		r.console = console.Watch(console.WatchLog(file), c.spec.Stdin, c.spec.StdinOnce)
+	} else {
+		r.console = console.New(log, c.spec.Stdin, c.spec.StdinOnce)
 	}
 	if c.console != nil {
 		c.previous = c.console.Log
@@ -178,6 +204,9 @@ func (c *container) begin(r *run, imageID string, stopRun func(grace time.Durati
 	c.status.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
 	c.status.ContainerID, c.status.ImageID = newContainerID(), imageID
 	c.setStarted(c.spec.StartupProbe == nil && c.postStart() == nil)
+	if r.hasShim() {
+		return r.handOver(file)
+	}
 	return nil
 }
 
@@ -187,9 +216,9 @@ func (r *run) execute(stop, kill context.Context) (err error) {
 		p := sandbox.Process{
 			Main: true, Argv: r.argv, Env: r.env, Dir: r.dir, User: r.user, TTY: r.c.spec.TTY,
 			Stdin: r.console.Stdin(), Stdout: r.console.Stdout(), Stderr: r.console.Stderr(),
-			Resize: r.console.Resize(), Stop: stop.Done(), Started: r.ready,
+			Resize: r.console.Resize(), Stop: stop.Done(), Started: func(int) { r.ready() },
 		}
-		return r.place.Run(kill, p)
+		return r.runProgram(kill, p)
 	}
 	r.started = true
 	return r.runBuiltIn(stop, r.builtIn, workload.Container{
@@ -200,7 +229,7 @@ func (r *run) execute(stop, kill context.Context) (err error) {
 // ready is called by the program, or for it when it runs.
 func (r *run) ready() {
 	r.started = true
-	if r.c.postStart() == nil {
+	if r.c.postStart() == nil || r.last != nil {
 		r.serve()
 	}
 	close(r.up)
@@ -245,6 +274,9 @@ func (c *container) end(r *run, err error) int32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	state.StartedAt, state.FinishedAt = c.status.State.Running.StartedAt, metav1.Now()
+	if r.last != nil && r.last.Exit != nil {
+		state.FinishedAt = metav1.NewTime(r.last.Exit.At)
+	}
 	state.ContainerID = c.status.ContainerID
 	c.status.State = corev1.ContainerState{Terminated: state}
 	c.stopRun, c.present, c.serving = nil, nil, false

@@ -421,7 +421,7 @@ func TestAdmit(t *testing.T) {
 	n := newNode(cfg, nil)
 	add := func(name string, phase corev1.PodPhase) *pod {
 		object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Status: corev1.PodStatus{Phase: phase}}
-		n.pods[object.UID] = newPod(n, object, nil)
+		n.pods[object.UID] = newPod(n, object, nil, nil)
 		return n.pods[object.UID]
 	}
 	add("a", corev1.PodRunning)

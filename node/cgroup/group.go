@@ -39,6 +39,16 @@ func NewGroup(pod, name string, files Files) (*Group, error) {
 	return &Group{dir: dir, file: file}, nil
 }
 
+// OpenGroup opens a group that NewGroup made, maybe in another process.
+func OpenGroup(pod, name string) (*Group, error) {
+	dir := filepath.Join(pod, name)
+	file, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Group{dir: dir, file: file}, nil
+}
+
 // File stands for the group where a process is to be born in it.
 func (g *Group) File() *os.File { return g.file }
 

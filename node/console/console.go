@@ -13,7 +13,7 @@ import (
 type Console struct {
 	Log *Log
 
-	stdout, stderr *lines
+	stdout, stderr *lines // nil: another process writes the log
 	stdinOnce      bool
 	stdin          *io.PipeReader // nil: the container has none
 	stdinWriter    *io.PipeWriter
@@ -27,17 +27,17 @@ type Console struct {
 // client is someone attached.
 type client struct{ out, err io.Writer }
 
-// New opens the console of a run that logs to path. stdin and once are the
-// container's fields of those names.
-func New(path string, limits Limits, stdin, once bool) (*Console, error) {
-	log, err := CreateLog(path, limits)
-	if err != nil {
-		return nil, err
-	}
+// New makes the console of a run. stdin and once are the container's fields of those names.
+func New(log *Log, stdin, once bool) *Console {
+	c := Watch(log, stdin, once)
+	c.stdout, c.stderr = &lines{log: log, stream: "stdout"}, &lines{log: log, stream: "stderr"}
+	return c
+}
+
+// Watch is the console of a run whose log another process writes.
+func Watch(log *Log, stdin, once bool) *Console {
 	c := &Console{
 		Log:       log,
-		stdout:    &lines{log: log, stream: "stdout"},
-		stderr:    &lines{log: log, stream: "stderr"},
 		stdinOnce: once,
 		resize:    make(chan remotecommand.TerminalSize),
 		closed:    make(chan struct{}),
@@ -45,7 +45,7 @@ func New(path string, limits Limits, stdin, once bool) (*Console, error) {
 	if stdin {
 		c.stdin, c.stdinWriter = io.Pipe()
 	}
-	return c, nil
+	return c
 }
 
 // Stdin is what attached clients type, or nil.
@@ -71,8 +71,10 @@ func (c *Console) Stderr() io.Writer {
 
 // Close ends the log and lets go of all clients: the program has ended.
 func (c *Console) Close() error {
-	c.stdout.flush()
-	c.stderr.flush()
+	if c.stdout != nil {
+		c.stdout.flush()
+		c.stderr.flush()
+	}
 	close(c.closed)
 	if c.stdin != nil {
 		_ = c.stdin.Close() // both never fail
@@ -87,18 +89,7 @@ func (c *Console) Attach(ctx context.Context, in io.Reader, out, err io.Writer, 
 	if in != nil && c.stdin == nil {
 		return errors.New("the container was started without stdin")
 	}
-	me := &client{out, err}
-	c.mu.Lock()
-	if c.clients == nil {
-		c.clients = map[*client]bool{}
-	}
-	c.clients[me] = true
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		delete(c.clients, me)
-		c.mu.Unlock()
-	}()
+	defer c.Listen(out, err)()
 	if in != nil {
 		// Not waited for: it may block reading from the client, whose connection
 		// is closed when Attach has returned.
@@ -116,16 +107,38 @@ func (c *Console) Attach(ctx context.Context, in io.Reader, out, err io.Writer, 
 				resize = nil
 				continue
 			}
-			select {
-			case c.resize <- size:
-			case <-c.closed: // or has no terminal
-			case <-ctx.Done():
-			}
+			c.SetSize(ctx, size)
 		case <-c.closed:
 			return nil
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// Listen shows somebody what the program writes, until it is told to leave. Each of the
+// streams may be nil.
+func (c *Console) Listen(out, err io.Writer) (leave func()) {
+	me := &client{out, err}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.clients == nil {
+		c.clients = map[*client]bool{}
+	}
+	c.clients[me] = true
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.clients, me)
+	}
+}
+
+// SetSize tells the program the size of its terminal.
+func (c *Console) SetSize(ctx context.Context, size remotecommand.TerminalSize) {
+	select {
+	case c.resize <- size:
+	case <-c.closed: // or has no terminal
+	case <-ctx.Done():
 	}
 }
 
@@ -137,12 +150,17 @@ type tee struct {
 }
 
 func (t *tee) Write(p []byte) (int, error) {
+	if t.log != nil { // first: clients may look into it
+		_, _ = t.log.Write(p) // never fails
+	} else {
+		t.console.Log.Wake()
+	}
 	t.console.mu.Lock()
+	defer t.console.mu.Unlock()
 	for client := range t.console.clients {
 		if w := t.of(client); w != nil {
 			_, _ = w.Write(p) // a client that left is noticed where it was attached
 		}
 	}
-	t.console.mu.Unlock()
-	return t.log.Write(p)
+	return len(p), nil
 }

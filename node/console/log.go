@@ -36,7 +36,8 @@ type Log struct {
 	limits Limits
 
 	mu        sync.Mutex
-	file      *os.File      // nil when closed
+	ended     bool          // nothing more is written
+	file      *os.File      // nil: another process writes, or it has ended
 	size      int64         // of the file
 	rotations int           // how many were put aside
 	changed   chan struct{} // closed at the next write; nil while nobody follows
@@ -49,6 +50,16 @@ func CreateLog(path string, limits Limits) (*Log, error) {
 		return nil, err
 	}
 	return &Log{path: path, limits: limits, file: file}, nil
+}
+
+// WatchLog is a log that another process writes. Whoever hears of a write calls Wake.
+func WatchLog(path string) *Log { return &Log{path: path} }
+
+// Wake tells the followers that something was written.
+func (l *Log) Wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wake()
 }
 
 func create(path string) (*os.File, error) {
@@ -97,12 +108,11 @@ func (l *Log) rotate() {
 	_ = os.Remove(aside(l.rotations - l.limits.Files + 1)) // at first there is none
 }
 
-// open opens the newest file, and says which one it is.
-func (l *Log) open() (*os.File, int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	file, err := os.Open(l.path)
-	return file, l.rotations, err
+// isNewest says whether a file is the one that is written to.
+func (l *Log) isNewest(file *os.File) bool {
+	newest, err := os.Stat(l.path)
+	own, err2 := file.Stat()
+	return err != nil || err2 != nil || os.SameFile(newest, own)
 }
 
 func (l *Log) wake() {
@@ -116,27 +126,28 @@ func (l *Log) wake() {
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.ended = true
+	l.wake()
 	if l.file == nil {
 		return nil
 	}
 	err := l.file.Close()
 	l.file = nil
-	l.wake()
 	return err
 }
 
-// next returns a channel that is closed at the next write, whether there can be another
-// one, and which file is the newest.
-func (l *Log) next() (changed <-chan struct{}, more bool, newest int) {
+// next returns a channel that is closed at the next write, and whether there can be
+// another one.
+func (l *Log) next() (changed <-chan struct{}, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil {
-		return nil, false, l.rotations
+	if l.ended {
+		return nil, false
 	}
 	if l.changed == nil {
 		l.changed = make(chan struct{})
 	}
-	return l.changed, true, l.rotations
+	return l.changed, true
 }
 
 // lines cuts a stream into lines of the log.

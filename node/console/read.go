@@ -16,7 +16,7 @@ import (
 // Read copies the log to w as the options say. With Follow it goes on until the
 // container has ended or ctx is cancelled.
 func (l *Log) Read(ctx context.Context, options *corev1.PodLogOptions, now time.Time, w io.Writer) error {
-	file, at, err := l.open()
+	file, err := os.Open(l.path)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
@@ -31,7 +31,8 @@ func (l *Log) Read(ctx context.Context, options *corev1.PodLogOptions, now time.
 	var partial []byte // of a line that is being written
 	for {
 		// Asked for before reading, so that no write between the two is missed.
-		changed, more, newest := l.next()
+		changed, more := l.next()
+		newest := l.isNewest(file)
 		for {
 			line, err := in.ReadBytes('\n')
 			partial = append(partial, line...)
@@ -46,9 +47,9 @@ func (l *Log) Read(ctx context.Context, options *corev1.PodLogOptions, now time.
 			}
 			partial = partial[:0]
 		}
-		if options.Follow && at != newest { // nothing more is written to this file
+		if options.Follow && !newest { // nothing more is written to this file
 			_ = file.Close()
-			if file, at, err = l.open(); err != nil {
+			if file, err = os.Open(l.path); err != nil {
 				return fmt.Errorf("open log: %w", err)
 			}
 			in.Reset(file)

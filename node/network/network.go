@@ -55,10 +55,11 @@ type Network struct {
 // Config of a node's part of the Pod network.
 type Config struct {
 	Host     *host.Host
-	Node     netip.Addr     // the node's address, the first if it has several
-	PodCIDRs []netip.Prefix // the addresses of its Pods: one range, or one of each family
-	StateDir string         // remembers the last addresses handed out
-	VXLAN    *VXLAN         // nil: routes
+	Node     netip.Addr      // the node's address, the first if it has several
+	PodCIDRs []netip.Prefix  // the addresses of its Pods: one range, or one of each family
+	StateDir string          // remembers the last addresses handed out
+	VXLAN    *VXLAN          // nil: routes
+	Keep     map[string]bool // links of Pods that go on from before
 }
 
 // Setup makes the bridge and lets the node forward packets. It may be called again
@@ -84,7 +85,7 @@ func Setup(c Config) (*Network, error) {
 	if err := n.setForwarding(); err != nil {
 		return nil, err
 	}
-	return n, n.removeLeftovers()
+	return n, n.removeLeftovers(c.Keep)
 }
 
 func (n *Network) setupBridge() error {
@@ -120,15 +121,15 @@ func (n *Network) setForwarding() error {
 	return nil
 }
 
-// removeLeftovers deletes the bridge's ports, all of Pods of an agent that crashed.
-func (n *Network) removeLeftovers() error {
+// removeLeftovers deletes the bridge's ports that nobody has any more.
+func (n *Network) removeLeftovers(keep map[string]bool) error {
 	all, err := n.links.LinkList()
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
 	var errs []error
 	for _, link := range all {
-		if link.Attrs().MasterIndex == n.bridge {
+		if link.Attrs().MasterIndex == n.bridge && !keep[link.Attrs().Name] {
 			errs = append(errs, ignoreMissing(n.links.LinkDel(link)))
 		}
 	}
@@ -137,6 +138,9 @@ func (n *Network) removeLeftovers() error {
 
 // Reach makes the ways to the Pods of other nodes exactly those.
 func (n *Network) Reach(peers []Peer) error { return n.ways.Set(peers) }
+
+// Leave leaves all as it is, for Pods that go on without the agent. It is the last call.
+func (n *Network) Leave() { n.links.Close() }
 
 // Teardown deletes the bridge and the ways to other nodes. It is the last call.
 func (n *Network) Teardown() error {

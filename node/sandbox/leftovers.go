@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,7 +20,7 @@ import (
 const processDir = "processes"
 
 func (s *Sandbox) record(pid int) {
-	if start, err := startTime(pid); err == nil {
+	if start, err := StartTime(pid); err == nil {
 		// Not being able to note it down matters only after a crash.
 		_ = os.WriteFile(filepath.Join(s.dir, processDir, strconv.Itoa(pid)), []byte(start), 0o644)
 	}
@@ -66,30 +67,55 @@ func killIfIn(namespace, dir string) {
 }
 
 // RemoveLeftovers removes the sandbox directories in dir that an agent left when it
-// crashed, and kills the processes that they record.
-func RemoveLeftovers(dir string) error {
-	records, err := filepath.Glob(filepath.Join(dir, "*", processDir, "*"))
+// ended, and kills the processes that they record. Of those directories that are to be
+// kept, by their name, the processes with these numbers are spared and all files stay.
+func RemoveLeftovers(dir string, keep map[string][]int) error {
+	boxes, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, box := range boxes {
+		path := filepath.Join(dir, box.Name())
+		if spared, kept := keep[box.Name()]; kept {
+			errs = append(errs, killRecorded(path, spared))
+		} else {
+			errs = append(errs, RemoveLeftover(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// RemoveLeftover removes one sandbox's directory, and kills the processes that it records.
+func RemoveLeftover(dir string) error {
+	return errors.Join(killRecorded(dir, nil), os.RemoveAll(dir))
+}
+
+// killRecorded kills the processes that a sandbox's directory records, with their groups.
+func killRecorded(dir string, spared []int) error {
+	records, err := filepath.Glob(filepath.Join(dir, processDir, "*"))
 	if err != nil {
 		return err
 	}
 	for _, file := range records {
 		pid, err := strconv.Atoi(filepath.Base(file))
-		if err != nil {
+		if err != nil || slices.Contains(spared, pid) {
 			continue
 		}
 		recorded, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
-		if start, err := startTime(pid); err == nil && start == string(recorded) {
+		if start, err := StartTime(pid); err == nil && start == string(recorded) {
 			_ = unix.Kill(-pid, unix.SIGKILL)
 		}
+		_ = os.Remove(file)
 	}
-	return os.RemoveAll(dir)
+	return nil
 }
 
-// startTime is when a process was started, in clock ticks since boot, with the boot's id.
-func startTime(pid int) (string, error) {
+// StartTime is when a process was started, in clock ticks since boot, with the boot's id.
+func StartTime(pid int) (string, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err

@@ -90,7 +90,7 @@ func TestClosingAPlaceEndsPrograms(t *testing.T) {
 			main := place(t, s, c)
 			started, ended := make(chan struct{}), make(chan error, 1)
 			go func() {
-				ended <- main.Run(t.Context(), Process{Main: true, Argv: []string{"sleep", "1000"}, Env: os.Environ(), Dir: "/", Started: func() { close(started) }})
+				ended <- main.Run(t.Context(), Process{Main: true, Argv: []string{"sleep", "1000"}, Env: os.Environ(), Dir: "/", Started: func(int) { close(started) }})
 			}()
 			<-started
 			if err := main.Close(); err != nil {

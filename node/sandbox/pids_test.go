@@ -39,7 +39,7 @@ func begin(t *testing.T, l *Place, argv ...string) (wait func() error) {
 	t.Helper()
 	started, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- l.Run(t.Context(), Process{Main: true, Argv: argv, Env: os.Environ(), Dir: "/", Started: func() { close(started) }})
+		ended <- l.Run(t.Context(), Process{Main: true, Argv: argv, Env: os.Environ(), Dir: "/", Started: func(int) { close(started) }})
 	}()
 	<-started
 	return func() error { return <-ended }

@@ -33,7 +33,7 @@ type Process struct {
 	TTY       bool
 	Resize    <-chan remotecommand.TerminalSize // nil: never
 	Stop      <-chan struct{}                   // closed: SIGTERM; nil: never
-	Started   func()                            // called once it runs; nil: nobody asks
+	Started   func(pid int)                     // called once it runs; nil: nobody asks
 }
 
 // Run runs the program to its end. Cancelling ctx kills it with all it started. An
@@ -132,7 +132,7 @@ func (l *Place) start(cmd *host.Cmd, p Process) error {
 func (l *Place) started(cmd *host.Cmd, p Process) {
 	l.box.record(cmd.Process.Pid)
 	if p.Started != nil {
-		p.Started()
+		p.Started(cmd.Process.Pid)
 	}
 }
 

@@ -155,7 +155,7 @@ func TestKillTakesTheWholeGroup(t *testing.T) {
 	var out strings.Builder
 	ended := make(chan error, 1)
 	go func() {
-		ended <- main.Run(ctx, Process{Main: true, Argv: []string{"sh", "-c", "sleep 1000 & sleep 1000"}, Env: os.Environ(), Dir: "/", Stdout: &out, Started: func() { close(started) }})
+		ended <- main.Run(ctx, Process{Main: true, Argv: []string{"sh", "-c", "sleep 1000 & sleep 1000"}, Env: os.Environ(), Dir: "/", Stdout: &out, Started: func(int) { close(started) }})
 	}()
 	<-started
 	begin := time.Now()
@@ -177,7 +177,7 @@ func TestLeftoversAreKilled(t *testing.T) {
 	main := place(t, s, PlaceConfig{Name: "main"})
 	started, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- main.Run(t.Context(), Process{Main: true, Argv: []string{"sleep", "1000"}, Env: os.Environ(), Dir: "/", Started: func() { close(started) }})
+		ended <- main.Run(t.Context(), Process{Main: true, Argv: []string{"sleep", "1000"}, Env: os.Environ(), Dir: "/", Started: func(int) { close(started) }})
 	}()
 	<-started
 	// A pid that another process has by now must not be killed.
@@ -185,7 +185,7 @@ func TestLeftoversAreKilled(t *testing.T) {
 	if err := os.WriteFile(own, []byte("some-boot 12345"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := RemoveLeftovers(dir); err != nil {
+	if err := RemoveLeftovers(dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended; !errors.Is(err, workload.Exit{Code: 137, Signal: 9}) {
