@@ -27,7 +27,7 @@ import (
 // legacy is what goes on of a Pod that an earlier run of the agent had.
 type legacy struct {
 	dir     string
-	files   []*os.File             // the sandbox's
+	files   []*os.File             // the sandbox's; nil: it has gone
 	mounts  map[string]*os.File    // of the runs that go on, by their id
 	runs    map[string]predecessor // by container
 	damaged map[string]error       // records that cannot be read, by container
@@ -58,28 +58,36 @@ func (n *Node) openShim(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, dir := range list.Pods {
+	pods, err := os.ReadDir(n.podsDir())
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	for _, pod := range pods { // each directory is named by the Pod's uid
+		dir := filepath.Join(n.podsDir(), pod.Name())
+		list.Pods = slices.DeleteFunc(list.Pods, func(known string) bool { return known == dir })
 		if l := n.inspect(ctx, dir, list.Runs); l != nil {
-			n.legacies[types.UID(filepath.Base(dir))] = l
+			n.legacies[types.UID(pod.Name())] = l
 		}
+	}
+	for _, dir := range list.Pods { // whose directories somebody removed
+		n.drop(dir)
 	}
 	return nil
 }
 
-// inspect finds out what there is of a Pod that the shim has. What cannot be taken over
-// is ended.
+// inspect finds out what there is of a Pod. Where the shim has lost the sandbox, as after
+// a reboot, that is how its containers ended before.
 func (n *Node) inspect(ctx context.Context, dir string, runs []shim.Run) *legacy {
-	l, err := &legacy{dir: dir, runs: map[string]predecessor{}}, errors.New("it is not of this state directory")
-	if filepath.Dir(dir) == n.podsDir() {
-		l.files, l.mounts, err = n.shim.Take(ctx, dir)
-	}
-	if err != nil {
-		n.cfg.Log.Warn("ending containers that cannot be taken over", "pod", dir, "err", err)
-		n.drop(dir)
-		return nil
-	}
+	l := &legacy{dir: dir, runs: map[string]predecessor{}}
 	var records map[string]shim.Record
 	records, l.damaged = shim.Records(dir)
+	if len(records)+len(l.damaged) == 0 {
+		return nil
+	}
+	var err error
+	if l.files, l.mounts, err = n.shim.Take(ctx, dir); err != nil {
+		n.cfg.Log.Info("a Pod of the last run has no sandbox any more", "pod", dir, "err", err)
+	}
 	for name, r := range records {
 		p := predecessor{Record: r}
 		if err := json.Unmarshal(r.Note, &p.note); err != nil {
@@ -123,8 +131,8 @@ func (n *Node) keepers(ctx context.Context) (map[string][]int, error) {
 // links are the network links of Pods that are taken over.
 func (n *Node) links() map[string]bool {
 	keep := map[string]bool{}
-	for uid := range n.legacies {
-		keep[network.LinkName(string(uid))] = true
+	for uid, l := range n.legacies {
+		keep[network.LinkName(string(uid))] = l.files != nil
 	}
 	return keep
 }
@@ -225,6 +233,9 @@ func (l *legacy) addresses(pod *corev1.Pod) (addrs []netip.Addr) {
 
 // inherit makes the Pod's sandbox the one that goes on.
 func (p *pod) inherit() error {
+	if p.legacy.files == nil {
+		return nil // there is none
+	}
 	box, err := sandbox.Restore(p.sandboxConfig(), p.legacy.files)
 	p.legacy.files = nil // it owns them
 	if err != nil {

@@ -120,7 +120,7 @@ func (p *pod) work(ctx context.Context) {
 	running := make(chan struct{})
 	go func() {
 		defer close(running)
-		if p.legacy != nil || p.rejected == nil && !over(p.latest()) {
+		if p.sandbox() != nil || p.rejected == nil && !over(p.latest()) {
 			p.run(stop, kill)
 			p.teardown(ctx)
 		}

@@ -15,7 +15,7 @@ import (
 // or because stop, and after the grace period kill, was cancelled.
 func (p *pod) run(stop, kill context.Context) {
 	defer p.followObjects(stop)()
-	if p.legacy != nil {
+	if p.sandbox() != nil { // from before the agent's start
 		p.takeUp(stop)
 	} else if !p.setupVolumes(stop) || !p.setup(stop) {
 		return

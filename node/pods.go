@@ -81,7 +81,8 @@ func isMirror(pod *corev1.Pod) bool {
 // restore keeps the addresses of a Pod that ran here before the agent was started.
 func (n *Node) restore(pod *corev1.Pod) {
 	l := n.legacies[pod.UID]
-	if n.ignores(pod) || final(pod) || isMirror(pod) || l == nil && (over(pod) || pod.Spec.HostNetwork) {
+	runs := l != nil && l.files != nil && !final(pod) && !isMirror(pod)
+	if n.ignores(pod) || !runs && (over(pod) || pod.Spec.HostNetwork) {
 		n.abandon(pod.UID)
 		return
 	}

@@ -81,7 +81,7 @@ func (c *container) resume(stop, kill context.Context) (int32, error) {
 		stopRun()
 		time.AfterFunc(grace, func() { killRun(errGraceOver) })
 	}
-	c.probed = c.spec.ReadinessProbe == nil || c.status.Ready
+	c.serving, c.probed = c.last.Exit == nil, c.spec.ReadinessProbe == nil || c.status.Ready
 	c.setStarted(ptr.Deref(c.status.Started, c.spec.StartupProbe == nil))
 	c.last = nil
 	c.mu.Unlock()

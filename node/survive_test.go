@@ -208,6 +208,10 @@ func TestStoryWhatHappensWithoutAnAgent(t *testing.T) {
 	if got := m.veths(t); len(got) != 2 {
 		t.Errorf("links %v, want those of two Pods", got)
 	}
+	for _, name := range []string{"fails", "damaged"} {
+		c.delete(name, 0)
+		c.awaitGone(name)
+	}
 }
 
 func TestStoryTheShimIsKilled(t *testing.T) {
@@ -232,13 +236,25 @@ func TestStoryTheShimIsKilled(t *testing.T) {
 	}
 	// As a reboot is: nothing runs, and the state directory is there.
 	pid := m.record(t, "sleeper").PID
+	c.pod("node1", "ends", "busybox", command("sh", "-c", "until [ -e /tmp/end ]; do sleep 0.02; done; exit 4"), func(s *corev1.PodSpec) { s.RestartPolicy = corev1.RestartPolicyNever })
+	c.ready("ends")
+	c.mustExec("node1", "ends", "sh", "-c", "(sleep 1; touch /tmp/end) >/dev/null 2>&1 &")
 	m.stop()
+	c.eventually("its end", func() error {
+		if m.record(t, "ends").Exit == nil {
+			return fmt.Errorf("no exit is noted")
+		}
+		return nil
+	})
 	kill()
 	must(t, unix.Kill(pid, unix.SIGKILL))
 	c.startAgent(m)
 	if after = c.await("sleeper", "restarted", again(2)); before.Status.PodIP != after.Status.PodIP {
 		t.Errorf("address %s became %s", before.Status.PodIP, after.Status.PodIP)
 	}
+	c.await("ends", "failed", func(p *corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodFailed && only(p).State.Terminated.ExitCode == 4
+	})
 	c.delete("sleeper", 0)
 	c.awaitGone("sleeper")
 	c.eventually("no process", func() error { return noProcess("sleep 1013") })
