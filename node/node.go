@@ -8,7 +8,10 @@
 // flow the statuses of those Pods and of the Node, a Lease, Events, and the streams
 // of logs, exec, attach and port-forward on the node's own HTTPS port (node/server).
 //
-// Left out as yet: static Pods, adoption of processes after a restart.
+// With a shim (node/shim) as their parent, containers' programs go on when the agent ends,
+// and the next one takes them over.
+//
+// Left out as yet: static Pods.
 package node
 
 import (
@@ -116,7 +119,7 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // Run runs the agent until ctx is cancelled. On return its Pods' containers have
 // ended and their namespaces and links are gone; the Pods themselves stay in the API,
-// as they do when a machine loses power.
+// as they do when a machine loses power. With a shim, Pods that run programs go on.
 func (n *Node) Run(ctx context.Context) error {
 	limits := n.findLimits()
 	defer n.dropLimits()

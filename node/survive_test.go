@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"orrery.example.org/node/shim"
 )
@@ -258,4 +261,104 @@ func TestStoryTheShimIsKilled(t *testing.T) {
 	c.delete("sleeper", 0)
 	c.awaitGone("sleeper")
 	c.eventually("no process", func() error { return noProcess("sleep 1013") })
+}
+
+// TestStoryStreamsAfterARestart looks at what an agent keeps for its containers: terminals,
+// standard input, and the network namespace, which a built-in program shares with another.
+func TestStoryStreamsAfterARestart(t *testing.T) {
+	c, m := startWithShim(t)
+	c.pod("node1", "typist", "busybox", command("sh", "-c", "while read -r x; do echo got $x; done"), func(s *corev1.PodSpec) {
+		s.Containers[0].TTY, s.Containers[0].Stdin = true, true
+	})
+	c.pod("node1", "mixed", "busybox", counting, func(s *corev1.PodSpec) {
+		s.Containers = append(s.Containers, corev1.Container{Name: "web", Image: "nginx"})
+	})
+	c.ready("typist")
+	before := c.ready("mixed")
+	typed := func(text string) {
+		t.Helper()
+		in, hand := io.Pipe()
+		ctx, leave := context.WithCancel(c.ctx)
+		attached := make(chan error, 1)
+		go func() {
+			attached <- m.agent.AttachContainer(ctx, "default/typist", "", "main", in, nil, nil, true, nil)
+		}()
+		_, err := io.WriteString(hand, text+"\n")
+		must(t, err)
+		c.eventually("an answer", func() error {
+			if log := c.logOf("typist"); !strings.Contains(log, "got "+text) {
+				return fmt.Errorf("the log says %q", log)
+			}
+			return nil
+		})
+		leave()
+		_ = hand.Close()
+		must(t, <-attached)
+	}
+	typed("one")
+	m.stop()
+	c.startAgent(m)
+	after := c.await("mixed", "taken over", func(p *corev1.Pod) bool {
+		s := p.Status.ContainerStatuses
+		return len(s) == 2 && s[0].Ready && s[0].RestartCount == 0 && s[1].Ready && s[1].RestartCount == 1
+	})
+	if before.Status.PodIP != after.Status.PodIP {
+		t.Errorf("address %s became %s", before.Status.PodIP, after.Status.PodIP)
+	}
+	typed("two")
+	if page := c.mustExec("node1", "mixed", "curl", "-sS", "--max-time", "5", "http://127.0.0.1"); !strings.Contains(page, "Pod mixed") {
+		t.Errorf("the neighbour says %q", page)
+	}
+	near, far := net.Pipe()
+	forwarded := make(chan error, 1)
+	go func() { forwarded <- m.agent.PortForward(c.ctx, "default/mixed", "", 80, far) }()
+	_, err := io.WriteString(near, "GET / HTTP/1.0\r\n\r\n")
+	must(t, err)
+	if page, err := io.ReadAll(near); err != nil || !strings.Contains(string(page), "Pod mixed") {
+		t.Errorf("through a forwarded port: %q (%v)", page, err)
+	}
+	must(t, <-forwarded)
+	c.delete("typist", 0)
+	c.delete("mixed", 0)
+	c.awaitGone("typist")
+	c.awaitGone("mixed")
+}
+
+// BenchmarkTakeOver measures from an agent's start until it has all the Pods that go on.
+func BenchmarkTakeOver(b *testing.B) {
+	const pods = 50
+	c := startClusterWith(b, func(cfg *Config) { cfg.ContainerParent = parentShim }, "node1")
+	m := c.nodes["node1"]
+	b.Cleanup(func() { m.stop(); must(b, shim.End(context.Background(), m.stateDir)) })
+	for i := range pods {
+		c.pod("node1", fmt.Sprintf("pod-%d", i), "busybox", command("sh", "-c", "trap exit TERM; while :; do sleep 1; done"))
+	}
+	for i := range pods {
+		c.ready(fmt.Sprintf("pod-%d", i))
+	}
+	for b.Loop() {
+		b.StopTimer()
+		m.stop()
+		b.StartTimer()
+		c.startAgent(m)
+		c.eventually("all are here", func() error {
+			m.agent.mu.Lock()
+			defer m.agent.mu.Unlock()
+			for i := range pods {
+				p := m.agent.pods[types.UID(fmt.Sprintf("uid-pod-%d", i))]
+				if p == nil || p.main[0].presentRun() == nil {
+					return fmt.Errorf("pod-%d is not", i)
+				}
+			}
+			return nil
+		})
+	}
+	status, err := os.ReadFile("/proc/" + m.agent.shim.PID() + "/status")
+	must(b, err)
+	for line := range strings.Lines(string(status)) {
+		if f := strings.Fields(line); f[0] == "VmRSS:" || f[0] == "RssAnon:" {
+			kb, _ := strconv.Atoi(f[1])
+			b.ReportMetric(float64(kb)/1024, "MB-shim-"+strings.TrimSuffix(f[0], ":"))
+		}
+	}
 }

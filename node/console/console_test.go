@@ -20,11 +20,16 @@ import (
 
 func open(t *testing.T, stdin bool) *Console {
 	t.Helper()
-	c, err := New(filepath.Join(t.TempDir(), "0.log"), Limits{}, stdin, true)
+	return newConsole(t, filepath.Join(t.TempDir(), "0.log"), Limits{}, stdin, true)
+}
+
+func newConsole(t *testing.T, path string, limits Limits, stdin, once bool) *Console {
+	t.Helper()
+	log, err := CreateLog(path, limits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return New(log, stdin, once)
 }
 
 func read(t *testing.T, l *Log, o corev1.PodLogOptions) string {
@@ -119,10 +124,7 @@ func TestFollow(t *testing.T) {
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "0.log")
-		c, err := New(path, Limits{Size: 200, Files: 3}, false, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := newConsole(t, path, Limits{Size: 200, Files: 3}, false, false)
 		var followed strings.Builder
 		ended := make(chan error, 1)
 		go func() { ended <- c.Log.Read(t.Context(), &corev1.PodLogOptions{Follow: true}, time.Now(), &followed) }()
@@ -160,10 +162,7 @@ func TestRotation(t *testing.T) {
 // TestRotationDuringAWrite follows without waiting for the reader: it may fall behind and
 // miss files that are gone, but never reads a line twice or in disorder.
 func TestRotationDuringAWrite(t *testing.T) {
-	c, err := New(filepath.Join(t.TempDir(), "0.log"), Limits{Size: 500, Files: 2}, false, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newConsole(t, filepath.Join(t.TempDir(), "0.log"), Limits{Size: 500, Files: 2}, false, false)
 	r, w := io.Pipe()
 	go func() {
 		w.CloseWithError(c.Log.Read(t.Context(), &corev1.PodLogOptions{Follow: true}, time.Now(), w))

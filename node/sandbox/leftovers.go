@@ -83,6 +83,7 @@ func RemoveLeftovers(dir string, keep map[string][]int) error {
 			errs = append(errs, RemoveLeftover(path))
 		}
 	}
+	_ = os.Remove(dir) // unless something is kept
 	return errors.Join(errs...)
 }
 
