@@ -8,6 +8,7 @@ package console
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -91,15 +92,19 @@ func (l *Log) write(stream string, tag byte, text []byte) {
 	l.wake()
 }
 
-// rotate puts the file aside. Where that fails, it grows.
+// rotate puts the file aside. Where that fails, it grows. There is always a file of the
+// log's name, for readers who may be in another process.
 func (l *Log) rotate() {
-	aside := func(n int) string { return l.path + "." + strconv.Itoa(n) }
-	if err := os.Rename(l.path, aside(l.rotations+1)); err != nil {
+	aside, next := func(n int) string { return l.path + "." + strconv.Itoa(n) }, l.path+".next"
+	file, err := create(next)
+	if err != nil {
 		return
 	}
-	file, err := create(l.path)
+	if err = os.Link(l.path, aside(l.rotations+1)); err == nil {
+		err = os.Rename(next, l.path)
+	}
 	if err != nil {
-		_ = os.Rename(aside(l.rotations+1), l.path) // it is still open, and goes on
+		_ = errors.Join(file.Close(), os.Remove(next), os.Remove(aside(l.rotations+1))) // what there is of them
 		return
 	}
 	_ = l.file.Close() // each line was written as it came
