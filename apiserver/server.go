@@ -25,13 +25,17 @@ import (
 	"context"
 	"crypto"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orrery.example.org/api"
 	"orrery.example.org/apiserver/admission"
@@ -235,14 +239,26 @@ func (s *Server) boot(ctx context.Context, objects *store.Store, h *handlers, ad
 	case <-ctx.Done():
 		return nil
 	}
-	g, groupCtx := errgroup.WithContext(ctx)
-	g.Go(func() error { return h.bootstrap(groupCtx, advertise) })
-	g.Go(func() error { return h.establish(groupCtx) })
-	if err := g.Wait(); err != nil {
+	for {
+		g, groupCtx := errgroup.WithContext(ctx)
+		g.Go(func() error { return h.bootstrap(groupCtx, advertise) })
+		g.Go(func() error { return h.establish(groupCtx) })
+		err := g.Wait()
 		if ctx.Err() != nil {
 			return nil
 		}
-		return err
+		if err == nil {
+			break
+		}
+		if !passing(err) {
+			return err
+		}
+		s.log.Info("trying again to make the system's own objects", "err", err)
+		select {
+		case <-time.After(bootRetry):
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	close(started)
 	close(s.ready)
@@ -250,6 +266,19 @@ func (s *Server) boot(ctx context.Context, objects *store.Store, h *handlers, ad
 	h.owners.Load() // now, and not earlier: nobody waits for it who doesn't need it
 	h.keepKubernetes(ctx, advertise, keepInterval)
 	return nil
+}
+
+// bootRetry is how long to wait before another attempt at that.
+const bootRetry = 100 * time.Millisecond
+
+// passing says whether an error is due to another API server, which starts at the same
+// moment and makes the same objects, or to etcd's members, which look for a leader.
+func passing(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && slices.Contains([]metav1.StatusReason{
+		metav1.StatusReasonConflict, metav1.StatusReasonAlreadyExists, metav1.StatusReasonNotFound,
+		metav1.StatusReasonTimeout, metav1.StatusReasonServiceUnavailable,
+	}, status.Status().Reason)
 }
 
 // keepInterval is how often the Service "kubernetes" is looked after, as upstream.

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -159,4 +162,25 @@ func expect(what string, got, want any) error {
 		return fmt.Errorf("%s is %v, not %v", what, got, want)
 	}
 	return nil
+}
+
+// TestPassing: what another server, or an election, brings about is tried again; what
+// will not get better by itself is not.
+func TestPassing(t *testing.T) {
+	gr := schema.GroupResource{Resource: "namespaces"}
+	for _, row := range []struct {
+		err  error
+		want bool
+	}{
+		{apierrors.NewConflict(gr, "a", errors.New("changed")), true},
+		{fmt.Errorf("make a: %w", apierrors.NewServiceUnavailable("no leader")), true},
+		{apierrors.NewTimeoutError("no answer", 1), true},
+		{apierrors.NewForbidden(gr, "a", nil), false},
+		{apierrors.NewInvalid(schema.GroupKind{}, "a", nil), false},
+		{errors.New("no space"), false},
+	} {
+		if got := passing(row.err); got != row.want {
+			t.Errorf("%v: %v", row.err, got)
+		}
+	}
 }

@@ -13,7 +13,7 @@ import (
 func labCommands(f cmdutil.Factory) []*cobra.Command {
 	return []*cobra.Command{
 		newUpCommand(), newDownCommand(), newStatusCommand(), newOnCommand(), newTraceCommand(f), newDigCommand(f),
-		newImagesCommand(f), newTokenCommand(f), newProxyModeCommand(), newKubeconfigCommand(), newServeCommand(),
+		newImagesCommand(f), newTokenCommand(f), newProxyModeCommand(), newKubeconfigCommand(), newServeCommand(), newEtcdCommand(),
 	}
 }
 

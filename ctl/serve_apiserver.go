@@ -120,6 +120,13 @@ func (c *apiServerConfig) completePeers() error {
 	if err := pair.Write(dir, name); err != nil {
 		return fmt.Errorf("write the certificate of etcd's member %s: %w", peers.Name, err)
 	}
+	client, err := ca.Issue(pki.Request{User: "apiserver-etcd-client"}) // for ctl etcd, and etcdctl
+	if err != nil {
+		return err
+	}
+	if err := client.Write(dir, "client"); err != nil {
+		return fmt.Errorf("write the certificate of etcd's clients: %w", err)
+	}
 	peers.PeerCertFile, peers.PeerKeyFile = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
 	peers.PeerTrustedCAFile = filepath.Join(dir, "ca.crt")
 	return nil

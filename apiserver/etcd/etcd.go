@@ -7,8 +7,8 @@
 // compactor included. In flows a Config, out a *clientv3.Client that the store works
 // on; nothing else of etcd's server is visible outside.
 //
-// Left out: changes of the membership and a port for etcd's own clients. Who needs those
-// runs etcd itself and names its Servers here.
+// Left out: changes of the membership, but for replacing a member (members.go). For those
+// there is etcdctl: members with peers listen for etcd's own clients, too.
 package etcd
 
 import (

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +26,9 @@ type Peers struct {
 	InitialClusterState string   `mapstructure:"initial-cluster-state" usage:"new, or existing for a member that was added to a cluster"`
 	InitialClusterToken string   `mapstructure:"initial-cluster-token" usage:"tells clusters apart"`
 	ListenPeerURLs      []string `mapstructure:"listen-peer-urls" usage:"where peers reach this member; by default as initial-cluster says"`
+
+	ListenClientURLs    []string `mapstructure:"listen-client-urls" usage:"where etcdctl and ctl etcd reach this member; by default port 2379 beside its peers'"`
+	AdvertiseClientURLs []string `mapstructure:"advertise-client-urls" usage:"what is told of that; by default port 2379 beside initial-cluster's"`
 
 	PeerCertFile      string `mapstructure:"peer-cert-file"` // shown to peers, as their servers and clients both
 	PeerKeyFile       string `mapstructure:"peer-key-file"`
@@ -98,11 +103,37 @@ func peerConfig(cfg Config) (*embed.Config, error) {
 	if cfg.InitialClusterToken != "" {
 		ec.InitialClusterToken = cfg.InitialClusterToken
 	}
+	if ec.ListenClientUrls, err = clientURLs("listen-client-urls", cfg.ListenClientURLs, ec.ListenPeerUrls); err != nil {
+		return nil, err
+	}
+	if ec.AdvertiseClientUrls, err = clientURLs("advertise-client-urls", cfg.AdvertiseClientURLs, own); err != nil {
+		return nil, err
+	}
 	ec.PeerTLSInfo = transport.TLSInfo{
 		CertFile: cfg.PeerCertFile, KeyFile: cfg.PeerKeyFile, TrustedCAFile: cfg.PeerTrustedCAFile, ClientCertAuth: true,
 		SkipClientSANVerify: true, // the CA vouches for members alone, and they may have more addresses than one
 	}
+	ec.ClientTLSInfo = ec.PeerTLSInfo // whoever the CA vouches for may administer the members
 	return ec, nil
+}
+
+// clientPort is etcd's.
+const clientPort = "2379"
+
+// clientURLs are those that were given, or the ones beside the peers'.
+func clientURLs(key string, given []string, peers []url.URL) ([]url.URL, error) {
+	if len(given) > 0 {
+		urls, err := types.NewURLs(given)
+		if err != nil {
+			return nil, fmt.Errorf("etcd's %s: %w", key, err)
+		}
+		return urls, nil
+	}
+	beside := slices.Clone(peers)
+	for i := range beside {
+		beside[i].Host = net.JoinHostPort(beside[i].Hostname(), clientPort)
+	}
+	return beside, nil
 }
 
 // launchWithPeers starts the server and waits until the cluster has a leader and this
@@ -117,12 +148,16 @@ func launchWithPeers(ctx context.Context, cfg Config, dir *dataDir, fault *fault
 	if err := dir.complete(); err != nil {
 		return nil, err
 	}
+	if err := awaitLog(ctx, filepath.Join(cfg.DataDir, memberDir)); err != nil {
+		return nil, err
+	}
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(fault.logger())
 	server, err := guarded(fault, func() (*embed.Etcd, error) { return embed.StartEtcd(ec) })
 	if err != nil {
 		return nil, fmt.Errorf("start etcd's member %s on %s: %w%s", cfg.Name, cfg.DataDir, err, advice(err, cfg.Name))
 	}
 	if err := joined(ctx, cfg, server, fault); err != nil {
+		server.Server.Stop() // first: Close waits for what begins with a quorum
 		stop(server, fault)
 		return nil, err
 	}
@@ -135,7 +170,7 @@ func advice(err error, name string) string {
 		return ""
 	}
 	return fmt.Sprintf("; its data are lost, and with an empty directory it must not vote as if it were the %s that the others know: "+
-		"remove the member from the cluster, add it anew, and start it with initial-cluster-state existing", name)
+		"ctl etcd member replace %[1]s, and start it with an empty directory and initial-cluster-state existing", name)
 }
 
 // joined waits for a quorum, and says for whom.

@@ -204,6 +204,51 @@ func TestThreeServers(t *testing.T) {
 	all[2].start()
 	all[2].works()
 	all[2].endpoints(3)
+	all[2].losesDisk(all[0])
+}
+
+// losesDisk takes a member's data away: it is refused, and then replaced.
+func (m *member) losesDisk(other *member) {
+	m.t.Helper()
+	m.kill()
+	if err := os.RemoveAll(m.data()); err != nil {
+		m.t.Fatal(err)
+	}
+	m.start()
+	m.eventually("a member that forgot its votes is told what to do", func() error {
+		if text := m.stderr.String(); !strings.Contains(text, "ctl etcd member replace "+filepath.Base(m.data())) {
+			return fmt.Errorf("it says %q", text[max(0, len(text)-300):])
+		}
+		return nil
+	})
+	_ = m.cmd.Wait()
+	servers := "--servers=https://" + strings.TrimSuffix(other.address, "6443") + "2379"
+	pkiDir := "--pki-dir=" + filepath.Join(filepath.Dir(m.data()), "pki")
+	for _, verb := range [][]string{{"replace", filepath.Base(m.data())}, {"list"}} {
+		command := (*host.Host)(nil).Command(m.t.Context(), m.args[0], append(append([]string{"etcd", "member"}, verb...), servers, pkiDir)...)
+		var out bytes.Buffer
+		command.Stdout, command.Stderr = &out, &out
+		if err := command.Run(); err != nil {
+			m.t.Fatalf("%v: %v: %s", verb, err, &out)
+		}
+		m.t.Logf("%v: %s", verb, &out)
+	}
+	if err := os.RemoveAll(m.data()); err != nil {
+		m.t.Fatal(err)
+	}
+	m.args = append(m.args, "--etcd-initial-cluster-state=existing")
+	m.start()
+	m.works()
+}
+
+// data is its etcd directory, which is called as the member is.
+func (m *member) data() string {
+	for _, arg := range m.args {
+		if dir, ok := strings.CutPrefix(arg, "--etcd-data-dir="); ok {
+			return dir
+		}
+	}
+	return ""
 }
 
 // more waits for so many further acknowledged writes.
