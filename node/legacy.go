@@ -64,29 +64,35 @@ func (n *Node) openShim(ctx context.Context) (err error) {
 	}
 	for _, pod := range pods { // each directory is named by the Pod's uid
 		dir := filepath.Join(n.podsDir(), pod.Name())
-		list.Pods = slices.DeleteFunc(list.Pods, func(known string) bool { return known == dir })
-		if l := n.inspect(ctx, dir, list.Runs); l != nil {
+		if l := n.inspect(ctx, dir, list); l != nil {
 			n.legacies[types.UID(pod.Name())] = l
 		}
 	}
-	for _, dir := range list.Pods { // whose directories somebody removed
-		n.drop(dir)
+	for _, dir := range list.Pods {
+		if n.legacies[types.UID(filepath.Base(dir))] == nil { // somebody removed its directory, or its records
+			n.drop(dir)
+		}
 	}
 	return nil
 }
 
 // inspect finds out what there is of a Pod. Where the shim has lost the sandbox, as after
 // a reboot, that is how its containers ended before.
-func (n *Node) inspect(ctx context.Context, dir string, runs []shim.Run) *legacy {
+func (n *Node) inspect(ctx context.Context, dir string, list shim.List) *legacy {
 	l := &legacy{dir: dir, runs: map[string]predecessor{}}
+	if slices.Contains(list.Pods, dir) {
+		var err error
+		if l.files, l.mounts, err = n.shim.Take(ctx, dir); err != nil {
+			n.cfg.Log.Warn("ending containers that cannot be taken over", "pod", dir, "err", err)
+			n.drop(dir)
+		}
+	}
+	// Read afterwards: what does not go on by now has its end in the record.
 	var records map[string]shim.Record
 	records, l.damaged = shim.Records(dir)
 	if len(records)+len(l.damaged) == 0 {
+		l.close()
 		return nil
-	}
-	var err error
-	if l.files, l.mounts, err = n.shim.Take(ctx, dir); err != nil {
-		n.cfg.Log.Info("a Pod of the last run has no sandbox any more", "pod", dir, "err", err)
 	}
 	for name, r := range records {
 		p := predecessor{Record: r}
@@ -96,7 +102,7 @@ func (n *Node) inspect(ctx context.Context, dir string, runs []shim.Run) *legacy
 		}
 		l.runs[name] = p
 	}
-	for _, run := range runs {
+	for _, run := range list.Runs {
 		known := slices.ContainsFunc(slices.Collect(maps.Values(l.runs)), func(p predecessor) bool { return p.ID == run.ID })
 		if run.Pod == dir && !known { // its record is damaged
 			if err := n.shim.Kill(ctx, run.ID); err != nil {

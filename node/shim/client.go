@@ -142,6 +142,7 @@ func (c *Client) Take(ctx context.Context, pod string) (box []*os.File, mounts m
 		return nil, nil, err
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
 	a, files, _, err := converse(conn, request{Verb: verbTake, Pod: pod})
 	if err == nil && len(files) < len(a.Mounts) {
 		err = errors.New("files are missing")

@@ -55,8 +55,13 @@ func serve(ctx context.Context, dir string, log *slog.Logger, listening func() e
 	var conns sync.WaitGroup
 	for {
 		conn, err := ln.Accept()
-		if err != nil {
+		if ctx.Err() != nil {
 			break
+		}
+		if err != nil { // too many files are open, at most
+			log.Error("accepting a connection", "err", err)
+			time.Sleep(100 * time.Millisecond)
+			continue
 		}
 		conns.Go(func() {
 			defer conn.Close()
