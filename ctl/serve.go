@@ -111,6 +111,7 @@ func following[C any](name, short string, defaults C, start func(C, *settings, *
 type controllerConfig struct {
 	controller.Config   `mapstructure:",squash"`
 	ClusterAccess       `mapstructure:",squash"`
+	HealthPort          `mapstructure:",squash"`
 	SchedulerKubeconfig string `mapstructure:"scheduler-kubeconfig" usage:"the same for the scheduler; by default it is nobody of its own"`
 }
 
@@ -131,7 +132,7 @@ func serveController() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			return manager.Run, nil
+			return c.beside(manager.Run, manager.Ready()), nil
 		})
 }
 
@@ -228,6 +229,7 @@ func serveDNS() *cobra.Command {
 type lbConfig struct {
 	lb.Config     `mapstructure:",squash"`
 	ClusterAccess `mapstructure:",squash"`
+	HealthPort    `mapstructure:",squash"`
 }
 
 func serveLB() *cobra.Command {
@@ -242,6 +244,6 @@ func serveLB() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			return balancer.Run, nil
+			return c.beside(balancer.Run, balancer.Ready()), nil
 		})
 }
