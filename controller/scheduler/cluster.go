@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -36,12 +37,13 @@ type nodeInfo struct {
 	load corev1.ResourceList // the same, with a guess where one does not say
 	// choosy are the Pods that care beside which others they are. Mostly there are none.
 	choosy map[types.UID]*corev1.Pod
+	kin    map[types.UID]int64 // how many Pods of a controller there are that do not end
 }
 
 func newNodeInfo() *nodeInfo {
 	return &nodeInfo{
 		pods: map[types.UID]*corev1.Pod{}, used: corev1.ResourceList{}, load: corev1.ResourceList{},
-		choosy: map[types.UID]*corev1.Pod{},
+		choosy: map[types.UID]*corev1.Pod{}, kin: map[types.UID]int64{},
 	}
 }
 
@@ -50,6 +52,7 @@ func (n *nodeInfo) add(pod *corev1.Pod) {
 	if isChoosy(pod) {
 		n.choosy[pod.UID] = pod
 	}
+	n.countKin(pod, 1)
 	sum(n.used, requests(pod))
 	sum(n.load, guess(pod))
 }
@@ -61,12 +64,23 @@ func (n *nodeInfo) remove(pod *corev1.Pod) {
 	}
 	delete(n.pods, pod.UID)
 	delete(n.choosy, pod.UID)
+	n.countKin(there, -1)
 	for _, less := range []struct{ from, what corev1.ResourceList }{{n.used, requests(there)}, {n.load, guess(there)}} {
 		for name, q := range less.what {
 			rest := less.from[name]
 			rest.Sub(q)
 			less.from[name] = rest
 		}
+	}
+}
+
+func (n *nodeInfo) countKin(pod *corev1.Pod, change int64) {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil || pod.DeletionTimestamp != nil {
+		return
+	}
+	if n.kin[owner.UID] += change; n.kin[owner.UID] == 0 {
+		delete(n.kin, owner.UID)
 	}
 }
 

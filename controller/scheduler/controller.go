@@ -10,8 +10,7 @@
 // in a file of its own. If it fits nowhere but is more important than others, those that
 // are in its way are deleted, and its place is kept.
 //
-// Left out: volumes, the scores of images and of balance, the constraints by which
-// upstream spreads the Pods of a Service unasked, several profiles.
+// Left out: volumes, the scores of images and of balance, several profiles.
 package scheduler
 
 import (

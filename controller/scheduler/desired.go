@@ -45,7 +45,7 @@ const maxScore = 100
 //
 // Kubernetes: has two more, for images that a node has already and for a use of its
 // resources that is in balance.
-var scorers = []scorer{{3, taintScore}, {2, nodeAffinityScore}, {2, spreadScore}, {2, podAffinityScore}, {1, freeScore}}
+var scorers = []scorer{{3, taintScore}, {2, nodeAffinityScore}, {2, spreadScore}, {2, siblingScore}, {2, podAffinityScore}, {1, freeScore}}
 
 // pick chooses the node for a Pod: of those it fits, the one with the best sum of scores;
 // of equals that with the fewest Pods, and the first by name. nil means none, and why says
