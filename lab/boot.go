@@ -254,7 +254,7 @@ func (c *cluster) startNode(i int) error {
 	agentConfig.StateDir = c.path("nodes", name)
 	agentConfig.Images = slices.Concat(c.config.Images, agentConfig.Images)
 	agentConfig.Workloads = append(agentConfig.Workloads, c.corednsWorkload())
-	agentConfig.Log = c.logger("node").With("node", name)
+	agentConfig.Log = c.logger("node")
 	agent, err := node.New(agentConfig)
 	if err != nil {
 		return err
