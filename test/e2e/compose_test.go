@@ -43,7 +43,6 @@ func checkout(t *testing.T) string {
 // TestCompose types docs/lab.md and docs/ha.md, the exercises with the cluster in
 // containers, from the first start to the end that leaves nothing.
 func TestCompose(t *testing.T) {
-	t.Parallel() // most of its time it waits for something to be noticed
 	dir := checkout(t)
 	e := startEngine(t)
 	e.env = append(e.env, "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"),

@@ -70,7 +70,6 @@ func TestAsUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the stories already run as an ordinary user")
 	}
-	t.Parallel()
 	bin := ctlDir(t)
 	// A copy that nobody may read, in a directory that nobody may enter.
 	dir, err := os.MkdirTemp("/tmp", "orrery-user")
